@@ -1,0 +1,327 @@
+"""Qwen2 and Qwen2.5 as Flax NNX modules that hold parameters, and one forward pass for all uses.
+
+Shape letters, used throughout the project:
+
+  B batch rows     Q questions       G group: completions of one question
+  T query length   P prompt length   C completion length   S slots of keys and values
+  V vocabulary     D hidden          F feed-forward
+  N query heads    K key-value heads R = N / K             H head dimension
+
+Text always comes as groups: one prompt, G continuations of it. So a pass has two kinds of keys and
+values: the *prefix* of the question, computed once and attended by all G rows, and the rows' *own*.
+
+  prompt        x_Qx1xP                no prefix    own: this pass      -> becomes the prefix
+  training      x_QxGxC                prefix       own: this pass
+  decoding      x_QxGx1                prefix       own: a cache of S slots, written in place
+
+Because training reads prompts through the same prefix, the gradient of a shared prompt is computed
+once per question (Prefix Grouper, arXiv 2506.05433). Padding stands at the right: causality hides
+it from all tokens before it, and the prefix carries its length.
+
+Architecture: Qwen2 technical report, arXiv 2407.10671; the reference is transformers'
+`modeling_qwen2.py`. RMSNorm, rotary angles and softmax are computed in float32 whatever the
+parameters' dtype; all else in the parameters' dtype.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.sharding import constrain
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of one layer: [Q, K, P, H] for a prefix, [Q, G, K, S, H] for rows."""
+
+    keys: jax.Array
+    values: jax.Array
+
+
+class Prefix(NamedTuple):
+    """What the rows of a group share: each layer's keys and values of the prompt, and its length."""
+
+    layers: tuple[KeyValues, ...]
+    length_Q: jax.Array
+
+
+class Cache(NamedTuple):
+    """The rows' own keys and values while decoding; slots up to `slot` are written."""
+
+    layers: tuple[KeyValues, ...]
+    slot: jax.Array
+
+
+class Linear(nnx.Module):
+    """x @ kernel (+ bias). The kernel lies as [in, out]: rows stream best that way on CPUs."""
+
+    def __init__(
+        self, axes: tuple[str, str], shape: tuple[int, int], *, bias: bool, rngs: nnx.Rngs
+    ):
+        init = nnx.initializers.normal(0.02)
+        self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
+        self.bias = nnx.Param(jnp.zeros(shape[1:], jnp.float32), axes=axes[1:]) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x @ self.kernel[...]
+        return y if self.bias is None else y + self.bias[...]
+
+
+class RMSNorm(nnx.Module):
+    """Root mean square norm, arXiv 1910.07467."""
+
+    def __init__(self, size: int, eps: float):
+        self.scale = nnx.Param(jnp.ones((size,), jnp.float32), axes=("norm",))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # The mean of squares loses most of bfloat16's few digits.
+        wide = x.astype(jnp.float32)
+        wide *= jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return self.scale[...] * wide.astype(x.dtype)
+
+
+def rotate(x_QxGxTxNxH: jax.Array, position_QxGxT: jax.Array, theta: float) -> jax.Array:
+    """Rotary position embedding (arXiv 2104.09864), halves rotated against each other."""
+    half = x_QxGxTxNxH.shape[-1] // 2
+    # Angles reach 10^4 and more: in bfloat16 neighbouring positions would coincide.
+    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = position_QxGxT[..., None, None].astype(jnp.float32) * frequency
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    first, second = jnp.split(x_QxGxTxNxH.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x_QxGxTxNxH.dtype)
+
+
+def attend(
+    query_QxGxTxNxH: jax.Array,
+    own: KeyValues,
+    own_mask_TxS: jax.Array,
+    prefix: KeyValues | None,
+    prefix_mask_QxP: jax.Array | None,
+) -> jax.Array:
+    """Softmax attention over the prefix of the question and the row's own keys.
+
+    The two parts are scored apart, so that all G rows meet the prefix in one matmul per key-value
+    head and it is never copied per row, and joined by their common maximum and sum.
+
+    Returns:
+      [Q, G, T, N, H]
+    """
+    Q, G, T, N, H = query_QxGxTxNxH.shape
+    K = own.keys.shape[2]
+    query = (query_QxGxTxNxH * H**-0.5).reshape(Q, G, T, K, N // K, H)
+
+    def scores(equation: str, keys: jax.Array, mask: jax.Array) -> jax.Array:
+        raw = jnp.einsum(equation, query, keys, preferred_element_type=jnp.float32)
+        return jnp.where(mask, raw, jnp.finfo(jnp.float32).min)
+
+    own_scores = scores("qgtkrh,qgksh->qkgtrs", own.keys, own_mask_TxS[:, None, :])
+    top = jnp.max(own_scores, axis=-1, keepdims=True)
+    prefix_scores = None
+    if prefix is not None:
+        assert prefix_mask_QxP is not None
+        mask = prefix_mask_QxP[:, None, None, None, None, :]
+        prefix_scores = scores("qgtkrh,qkph->qkgtrp", prefix.keys, mask)
+        top = jnp.maximum(top, jnp.max(prefix_scores, axis=-1, keepdims=True))
+    top = jax.lax.stop_gradient(top)
+
+    weight = jnp.exp(own_scores - top)
+    total = jnp.sum(weight, axis=-1)
+    dtype = own.values.dtype
+    mixed = jnp.einsum(
+        "qkgtrs,qgksh->qkgtrh", weight.astype(dtype), own.values, preferred_element_type=jnp.float32
+    )
+    if prefix is not None:
+        assert prefix_scores is not None
+        weight = jnp.exp(prefix_scores - top)
+        total += jnp.sum(weight, axis=-1)
+        mixed += jnp.einsum(
+            "qkgtrp,qkph->qkgtrh",
+            weight.astype(dtype),
+            prefix.values,
+            preferred_element_type=jnp.float32,
+        )
+    mixed = (mixed / total[..., None]).astype(query_QxGxTxNxH.dtype)
+    return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(Q, G, T, N, H)
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with biases on query, key and value."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        D, N, K, H = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
+        self.query = Linear(("embed", "heads"), (D, N * H), bias=True, rngs=rngs)
+        self.key = Linear(("embed", "kv_heads"), (D, K * H), bias=True, rngs=rngs)
+        self.value = Linear(("embed", "kv_heads"), (D, K * H), bias=True, rngs=rngs)
+        self.out = Linear(("heads", "embed"), (N * H, D), bias=False, rngs=rngs)
+        self.config = config
+
+    def __call__(
+        self,
+        x_QxGxTxD: jax.Array,
+        position_QxGxT: jax.Array,
+        prefix: KeyValues | None,
+        prefix_mask_QxP: jax.Array | None,
+        cache: KeyValues | None,
+        slot: jax.Array | int,
+    ) -> tuple[jax.Array, KeyValues]:
+        config, head = self.config, (*x_QxGxTxD.shape[:3], -1, self.config.head_dim)
+        query = rotate(self.query(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
+        key = rotate(self.key(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
+        value = self.value(x_QxGxTxD).reshape(head)
+        own = KeyValues(key.transpose(0, 1, 3, 2, 4), value.transpose(0, 1, 3, 2, 4))
+        if cache is not None:
+            at = (0, 0, 0, slot, 0)
+            own = KeyValues(
+                jax.lax.dynamic_update_slice(cache.keys, own.keys.astype(cache.keys.dtype), at),
+                jax.lax.dynamic_update_slice(
+                    cache.values, own.values.astype(cache.values.dtype), at
+                ),
+            )
+        T, S = x_QxGxTxD.shape[2], own.keys.shape[3]
+        own_mask_TxS = jnp.arange(S) <= slot + jnp.arange(T)[:, None]
+        mixed = attend(query, own, own_mask_TxS, prefix, prefix_mask_QxP)
+        return self.out(mixed.reshape(*x_QxGxTxD.shape[:3], -1)), own
+
+
+class FeedForward(nnx.Module):
+    """SwiGLU, arXiv 2002.05202."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        D, F = config.hidden_size, config.intermediate_size
+        self.gate = Linear(("embed", "ffn"), (D, F), bias=False, rngs=rngs)
+        self.up = Linear(("embed", "ffn"), (D, F), bias=False, rngs=rngs)
+        self.down = Linear(("ffn", "embed"), (F, D), bias=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nnx.Module):
+    """One decoder layer, norms before each half."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attention = Attention(config, rngs)
+        self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.feed_forward = FeedForward(config, rngs)
+
+    def __call__(
+        self,
+        x_QxGxTxD: jax.Array,
+        position_QxGxT: jax.Array,
+        prefix: KeyValues | None,
+        prefix_mask_QxP: jax.Array | None,
+        cache: KeyValues | None,
+        slot: jax.Array | int,
+    ) -> tuple[jax.Array, KeyValues]:
+        mixed, own = self.attention(
+            self.attention_norm(x_QxGxTxD), position_QxGxT, prefix, prefix_mask_QxP, cache, slot
+        )
+        x = constrain(x_QxGxTxD + mixed, "question", None, None, None)
+        x += self.feed_forward(self.feed_forward_norm(x))
+        return constrain(x, "question", None, None, None), own
+
+
+class Qwen2(nnx.Module):
+    """The whole model. Parameters are float32 as made here; the caller casts them for its pass."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        V, D = config.vocab_size, config.hidden_size
+        init = nnx.initializers.normal(0.02)
+        self.embedding = nnx.Param(
+            init(rngs.params(), (V, D), jnp.float32), axes=("vocab", "embed")
+        )
+        self.blocks = nnx.List([Block(config, rngs) for _ in range(config.num_layers)])
+        self.norm = RMSNorm(D, config.rms_norm_eps)
+        self.head = (
+            None
+            if config.tie_embeddings
+            else Linear(("embed", "vocab"), (D, V), bias=False, rngs=rngs)
+        )
+        self.config = config
+
+    def __call__(
+        self,
+        token_QxGxT: jax.Array,
+        *,
+        prefix: Prefix | None = None,
+        cache: Cache | None = None,
+        remat: bool = False,
+    ) -> tuple[jax.Array, tuple[KeyValues, ...]]:
+        """One pass over T tokens of each row; the table in the module's docstring lists the uses.
+
+        Args:
+          token_QxGxT: int32 token ids, padded at the right.
+          prefix: the prompt that each row continues; without it rows start at position 0.
+          cache: where earlier tokens of the rows are kept; this pass is written at its slot.
+          remat: recompute each layer in the backward pass instead of keeping its activations.
+
+        Returns:
+          The normed hidden states [Q, G, T, D], and each layer's own keys and values: with a cache
+          the updated cache arrays, else those of this pass.
+        """
+        slot = 0 if cache is None else cache.slot
+        start_Q = jnp.zeros(token_QxGxT.shape[0], jnp.int32) if prefix is None else prefix.length_Q
+        position_QxGxT = jnp.broadcast_to(
+            start_Q[:, None, None] + slot + jnp.arange(token_QxGxT.shape[2]), token_QxGxT.shape
+        )
+        prefix_mask_QxP = None
+        if prefix is not None:
+            P = prefix.layers[0].keys.shape[2]
+            prefix_mask_QxP = jnp.arange(P) < prefix.length_Q[:, None]
+        x = constrain(self.embedding[...][token_QxGxT], "question", None, None, None)
+        own_layers = []
+        for index, block in enumerate(self.blocks):
+            run = jax.checkpoint(Block.__call__) if remat else Block.__call__
+            x, own = run(
+                block,
+                x,
+                position_QxGxT,
+                None if prefix is None else prefix.layers[index],
+                prefix_mask_QxP,
+                None if cache is None else cache.layers[index],
+                slot,
+            )
+            own_layers.append(own)
+        return self.norm(x), tuple(own_layers)
+
+    def prompt(self, token_QxP: jax.Array, length_Q: jax.Array, *, remat: bool = False) -> Prefix:
+        """Reads each question's prompt once. `length_Q` counts its tokens without the padding."""
+        _, layers = self(token_QxP[:, None, :], remat=remat)
+        shared = (KeyValues(own.keys[:, 0], own.values[:, 0]) for own in layers)
+        return Prefix(tuple(shared), length_Q)
+
+    def empty_cache(self, questions: int, group: int, slots: int) -> Cache:
+        """A cache for `slots` tokens of each row, in the parameters' dtype."""
+        config, dtype = self.config, self.embedding[...].dtype
+        shape = (questions, group, config.num_kv_heads, slots, config.head_dim)
+        layers = tuple(
+            KeyValues(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+            for _ in range(config.num_layers)
+        )
+        return Cache(layers, jnp.int32(0))
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Float32 logits [..., V] of hidden states [..., D]."""
+        if self.head is None:
+            return jnp.einsum(
+                "...d,vd->...v", hidden, self.embedding[...], preferred_element_type=jnp.float32
+            )
+        return jnp.einsum(
+            "...d,dv->...v", hidden, self.head.kernel[...], preferred_element_type=jnp.float32
+        )
+
+
+def abstract(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    """The model's structure and its parameters' shapes, without allocating any."""
+    model = nnx.eval_shape(lambda: Qwen2(config, nnx.Rngs(0)))
+    return nnx.split(model)
+
+
+def cast(params: nnx.State, dtype: jax.typing.DTypeLike) -> nnx.State:
+    """The parameters in the dtype of a pass."""
+    return jax.tree.map(lambda array: array.astype(dtype), params)

@@ -1,0 +1,130 @@
+"""The device mesh, and the one table from logical to mesh axes. No PartitionSpec stands elsewhere.
+
+Parameters and activations name their axes by what they are ("vocab", "heads", "question"); this
+module says where each lies:
+
+  data    copies of the model, each on its own questions
+  fsdp    questions are split here as well, and weights lie in pieces, gathered layer by layer
+  tensor  heads, feed-forward width and vocabulary are split inside each layer
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import jax
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxswarm.errors import InputError
+from jaxswarm.model.config import ModelConfig
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+MESH_AXES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "vocab": ("tensor",),
+        "embed": ("fsdp",),
+        "heads": ("tensor",),
+        "kv_heads": ("tensor",),
+        "ffn": ("tensor",),
+        "norm": (),
+        "question": ("data", "fsdp"),
+    }
+)
+
+
+def make_mesh(
+    *, data: int, fsdp: int, tensor: int, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """A mesh over all devices (or those given). One size may be -1: whatever is left.
+
+    Raises:
+      InputError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [data, fsdp, tensor]
+    known = math.prod(size for size in sizes if size != -1)
+    if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if min(sizes) < 1 or math.prod(sizes) != len(devices):
+        raise InputError(
+            "mesh (data, fsdp, tensor)",
+            got=(data, fsdp, tensor),
+            expected=f"sizes whose product is the number of devices, {len(devices)}; one may be -1",
+            remedy="set --config.mesh.data, --config.mesh.fsdp and --config.mesh.tensor",
+        )
+    return jax.make_mesh(
+        tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=list(devices)
+    )
+
+
+def check_divides(config: ModelConfig, mesh: Mesh, *, questions: int) -> None:
+    """Says before any weight is loaded that the mesh fits the model and the batch.
+
+    Key-value heads may be fewer than the tensor axis (Qwen2.5-1.5B has 2): they then lie split
+    inside a head and XLA gathers them where they are attended, so they are not asked about here.
+
+    Raises:
+      InputError: a size that the mesh does not divide.
+    """
+    rows = mesh.shape["data"] * mesh.shape["fsdp"]
+    for what, size, axis, ways in (
+        ("query heads of the model", config.num_heads, "tensor", mesh.shape["tensor"]),
+        (
+            "feed-forward width of the model",
+            config.intermediate_size,
+            "tensor",
+            mesh.shape["tensor"],
+        ),
+        ("vocabulary of the model", config.vocab_size, "tensor", mesh.shape["tensor"]),
+        ("hidden size of the model", config.hidden_size, "fsdp", mesh.shape["fsdp"]),
+        ("questions of a round", questions, "data x fsdp", rows),
+    ):
+        if size % ways:
+            raise InputError(
+                what,
+                got=size,
+                expected=f"a multiple of the mesh's {axis} size, {ways}",
+                remedy="choose other mesh sizes with --config.mesh.*",
+            )
+
+
+def spec(shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh) -> PartitionSpec:
+    """Where an array with these logical axes lies.
+
+    An axis whose size the mesh does not divide is repeated on each device, not split:
+    `check_divides` has refused those that should never be.
+    """
+    assert len(shape) == len(axes), (shape, axes)
+    entries: list[tuple[str, ...] | None] = []
+    used: set[str] = set()
+    for size, axis in zip(shape, axes, strict=True):
+        physical = () if axis is None else MESH_AXES_OF[axis]
+        assert not used & set(physical), f"{axes} name the same mesh axis twice"
+        used |= set(physical)
+        ways = math.prod(mesh.shape[name] for name in physical)
+        entries.append(physical if physical and size % ways == 0 else None)
+    return PartitionSpec(*entries)
+
+
+def sharding(shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh) -> NamedSharding:
+    """`spec` on that mesh."""
+    return NamedSharding(mesh, spec(shape, axes, mesh))
+
+
+def param_shardings(abstract_params: nnx.State, mesh: Mesh) -> nnx.State:
+    """For each parameter of `nnx.split`'s state its sharding, by the `axes` that it was made with."""
+
+    def of(param: nnx.Variable) -> nnx.Variable:
+        return param.replace(sharding(param.get_value().shape, param.axes, mesh))
+
+    return jax.tree.map(of, abstract_params, is_leaf=lambda node: isinstance(node, nnx.Variable))
+
+
+def constrain(array: jax.Array, *axes: str | None) -> jax.Array:
+    """Pins an activation to its logical axes; does nothing where no mesh is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return array
+    return jax.lax.with_sharding_constraint(array, spec(array.shape, axes, mesh))
