@@ -41,7 +41,7 @@ class KeyValues(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """What the rows of a group share: each layer's keys and values of the prompt, and its length."""
+    """What the rows of a group share: each layer's keys and values of the prompt; its length."""
 
     layers: tuple[KeyValues, ...]
     length_Q: jax.Array
@@ -273,7 +273,9 @@ class Qwen2(nnx.Module):
         if prefix is not None:
             P = prefix.layers[0].keys.shape[2]
             prefix_mask_QxP = jnp.arange(P) < prefix.length_Q[:, None]
-        x = constrain(self.embedding[...][token_QxGxT], "question", None, None, None)
+        # Gathered over fsdp first: a row looked up in a table cut both ways would be moved twice.
+        table_VxD = constrain(self.embedding[...], "vocab", None)
+        x = constrain(table_VxD[token_QxGxT], "question", None, None, None)
         own_layers = []
         for index, block in enumerate(self.blocks):
             run = jax.checkpoint(Block.__call__) if remat else Block.__call__

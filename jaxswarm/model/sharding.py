@@ -11,10 +11,11 @@ module says where each lies:
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxswarm.errors import InputError
 from jaxswarm.model.config import ModelConfig
@@ -35,7 +36,7 @@ MESH_AXES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def make_mesh(
-    *, data: int, fsdp: int, tensor: int, devices: Sequence[jax.Device] | None = None
+    *, data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None
 ) -> Mesh:
     """A mesh over all devices (or those given). One size may be -1: whatever is left.
 
@@ -90,7 +91,9 @@ def check_divides(config: ModelConfig, mesh: Mesh, *, questions: int) -> None:
             )
 
 
-def spec(shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh) -> PartitionSpec:
+def spec(
+    shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh | AbstractMesh
+) -> PartitionSpec:
     """Where an array with these logical axes lies.
 
     An axis whose size the mesh does not divide is repeated on each device, not split:
@@ -114,7 +117,7 @@ def sharding(shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh) -> Na
 
 
 def param_shardings(abstract_params: nnx.State, mesh: Mesh) -> nnx.State:
-    """For each parameter of `nnx.split`'s state its sharding, by the `axes` that it was made with."""
+    """The sharding of each parameter of `nnx.split`'s state, by the `axes` it was made with."""
 
     def of(param: nnx.Variable) -> nnx.Variable:
         return param.replace(sharding(param.get_value().shape, param.axes, mesh))

@@ -1,0 +1,111 @@
+"""Completions for a batch of prompt groups: one prompt pass, one loop, the cache in place."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxswarm.learner.sampling import Sampling, sample
+from jaxswarm.model.qwen2 import Cache, Prefix, Qwen2
+
+
+class Rollout(NamedTuple):
+    """G completions of each question. Entries past a row's length are 0."""
+
+    token_QxGxC: jax.Array
+    """int32, without the prompt; the stop token included."""
+    length_QxG: jax.Array
+    """int32, the stop token included."""
+    logprob_QxGxC: jax.Array
+    """float32, of each token under the distribution it was drawn from."""
+    ended_QxG: jax.Array
+    """bool: a stop token was drawn. False: cut at the limit."""
+
+
+class _Decoding(NamedTuple):
+    """The carry of the loop; `step` tokens of each row are drawn."""
+
+    step: jax.Array
+    cache: Cache
+    last_QxG: jax.Array
+    rollout: Rollout
+
+
+def split_last(prompt_QxP: jax.Array, length_Q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The last token of each prompt [Q], and the length of what stands before it.
+
+    A prompt's last token is what each of its rows starts from: its logits are the first that a
+    row needs, so those of the prompt's other positions are never built.
+    """
+    last_Q = jnp.take_along_axis(prompt_QxP, length_Q[:, None] - 1, axis=1)[:, 0]
+    return last_Q, length_Q - 1
+
+
+def generate(
+    model: Qwen2,
+    prompt_QxP: jax.Array,
+    length_Q: jax.Array,
+    key: jax.Array,
+    *,
+    group: int,
+    limit: int,
+    sampling: Sampling,
+    stop_tokens: tuple[int, ...],
+) -> Rollout:
+    """Draws `group` completions of each prompt.
+
+    Args:
+      model: parameters in the dtype to compute in.
+      prompt_QxP: int32, padded at the right.
+      length_Q: int32, at least 1, without the padding.
+      key: the same key, prompts and parameters draw the same tokens.
+      group: G, static.
+      limit: C, static; the loop ends sooner when every row has ended.
+      sampling: static.
+      stop_tokens: each ends its row; none: every row has `limit` tokens.
+    """
+    Q = prompt_QxP.shape[0]
+    last_Q, before_Q = split_last(prompt_QxP, length_Q)
+    with jax.named_scope("prompt"):
+        prefix = Prefix(model.prompt(prompt_QxP, length_Q).layers, before_Q)
+
+    def more(state: _Decoding) -> jax.Array:
+        return (state.step < limit) & ~jnp.all(state.rollout.ended_QxG)
+
+    def draw(state: _Decoding) -> _Decoding:
+        with jax.named_scope("decode"):
+            hidden, layers = model(state.last_QxG[..., None], prefix=prefix, cache=state.cache)
+            logits_BxV = model.logits(hidden[:, :, 0]).reshape(Q * group, -1)
+        with jax.named_scope("sample"):
+            token_B, logprob_B = sample(logits_BxV, jax.random.fold_in(key, state.step), sampling)
+        running_QxG = ~state.rollout.ended_QxG
+        token_QxG = jnp.where(running_QxG, token_B.reshape(Q, group), 0)
+        logprob_QxG = jnp.where(running_QxG, logprob_B.reshape(Q, group), 0.0)
+        stopped_QxG = jnp.isin(token_QxG, jnp.array(stop_tokens, jnp.int32)) & running_QxG
+        at = (0, 0, state.step)
+        return _Decoding(
+            state.step + 1,
+            Cache(layers, state.step + 1),
+            token_QxG,
+            Rollout(
+                jax.lax.dynamic_update_slice(state.rollout.token_QxGxC, token_QxG[..., None], at),
+                state.rollout.length_QxG + running_QxG,
+                jax.lax.dynamic_update_slice(
+                    state.rollout.logprob_QxGxC, logprob_QxG[..., None], at
+                ),
+                state.rollout.ended_QxG | stopped_QxG,
+            ),
+        )
+
+    start = _Decoding(
+        jnp.int32(0),
+        model.empty_cache(Q, group, limit),
+        jnp.broadcast_to(last_Q[:, None], (Q, group)),
+        Rollout(
+            jnp.zeros((Q, group, limit), jnp.int32),
+            jnp.zeros((Q, group), jnp.int32),
+            jnp.zeros((Q, group, limit), jnp.float32),
+            jnp.zeros((Q, group), bool),
+        ),
+    )
+    return jax.lax.while_loop(more, draw, start).rollout

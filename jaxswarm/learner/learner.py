@@ -1,0 +1,146 @@
+"""The learner of one node: its state on the mesh, and the programs that read and change it."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from jaxswarm.learner import optimizer as optimizers
+from jaxswarm.learner.generate import Rollout, generate
+from jaxswarm.learner.optimizer import OptimizerConfig
+from jaxswarm.learner.sampling import Sampling
+from jaxswarm.learner.train_step import Batch, GRPOConfig, StepMetrics, TrainState, train_step
+from jaxswarm.model import qwen2
+from jaxswarm.model.sharding import param_shardings, sharding
+
+
+class Learner:
+    """Parameters, optimizer state and reference on a mesh. Arrays in, arrays out.
+
+    Its two programs, `_generate` and `_step`, are all that runs on the devices in a round. Each
+    compiles once per bucket of prompt and completion length.
+    """
+
+    def __init__(
+        self,
+        graph: nnx.GraphDef,
+        params: nnx.State,
+        mesh: Mesh,
+        grpo: GRPOConfig,
+        optimizer: OptimizerConfig,
+    ):
+        """Takes over `params`: float32, placed by `param_shardings` on `mesh`."""
+        self._mesh = mesh
+        self._grpo = grpo
+        self._schedule = optimizers.learning_rate(optimizer)
+        transformation = optimizers.make_optimizer(optimizer)
+        self._shardings = _state_shardings(params, transformation, mesh)
+        replicated = sharding((), (), mesh)
+
+        self.state = TrainState(
+            params,
+            jax.jit(transformation.init, out_shardings=self._shardings.opt_state)(params),
+            jax.device_put(jnp.int32(0), replicated),
+        )
+        self._reference = None
+        if grpo.beta > 0:
+            # A copy even where the dtype is the same: the step donates the parameters.
+            self._reference = jax.jit(
+                lambda params: jax.tree.map(jnp.copy, qwen2.cast(params, grpo.dtype)),
+                out_shardings=self._shardings.params,
+            )(params)
+        self._generate = jax.jit(
+            partial(_generate, graph, grpo.dtype),
+            static_argnames=("group", "limit", "sampling", "stop_tokens"),
+            out_shardings=replicated,
+        )
+        self._step = jax.jit(
+            partial(train_step, graph, transformation, grpo),
+            donate_argnums=0,
+            out_shardings=(self._shardings, replicated),
+        )
+
+    def generate(
+        self,
+        prompt_QxP: np.ndarray,
+        length_Q: np.ndarray,
+        *,
+        seed: int,
+        group: int,
+        limit: int,
+        sampling: Sampling,
+        stop_tokens: tuple[int, ...],
+    ) -> Rollout:
+        """`jaxswarm.learner.generate.generate` with the present parameters; arrays on the host."""
+        with jax.set_mesh(self._mesh):
+            rollout = self._generate(
+                self.state.params,
+                self._place(prompt_QxP),
+                self._place(length_Q),
+                jax.random.key(seed),
+                group=group,
+                limit=limit,
+                sampling=sampling,
+                stop_tokens=stop_tokens,
+            )
+            return jax.device_get(rollout)
+
+    def step(self, batch: Batch) -> StepMetrics:
+        """Learns from one batch of host arrays; the metrics are on the host."""
+        with jax.set_mesh(self._mesh):
+            placed = Batch(*(self._place(array) for array in batch))
+            self.state, metrics = self._step(self.state, self._reference, placed)
+            return jax.device_get(metrics)
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next update."""
+        return float(np.asarray(self._schedule(self.state.step)))
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state: what a checkpoint is restored into."""
+        return jax.tree.map(
+            lambda array, place: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place),
+            self.state,
+            self._shardings,
+        )
+
+    def _place(self, array: np.ndarray | jax.Array) -> jax.Array:
+        """Puts a host array on the mesh, its leading axis being the questions."""
+        axes = ("question", *[None] * (array.ndim - 1))
+        return jax.device_put(array, sharding(array.shape, axes, self._mesh))
+
+
+def _generate(
+    graph: nnx.GraphDef,
+    dtype: str,
+    params: nnx.State,
+    prompt_QxP: jax.Array,
+    length_Q: jax.Array,
+    key: jax.Array,
+    **static: Any,
+) -> Rollout:
+    return generate(
+        nnx.merge(graph, qwen2.cast(params, dtype)), prompt_QxP, length_Q, key, **static
+    )
+
+
+def _state_shardings(
+    params: nnx.State, transformation: optax.GradientTransformation, mesh: Mesh
+) -> Any:
+    """A TrainState of shardings. Moments lie as their parameters do; counters on every device."""
+    replicated = sharding((), (), mesh)
+    of_params = param_shardings(params, mesh)
+    of_optimizer = optax.tree_map_params(
+        transformation,
+        lambda _, place: place,
+        jax.eval_shape(transformation.init, params),
+        of_params,
+        transform_non_params=lambda _: replicated,
+    )
+    return TrainState(of_params, of_optimizer, replicated)  # pyright: ignore[reportArgumentType]

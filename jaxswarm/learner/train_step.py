@@ -1,0 +1,248 @@
+"""One GRPO update as a pure function: micro-batches, one or more updates, one program."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jaxswarm.errors import InputError
+from jaxswarm.learner import grpo
+from jaxswarm.learner.logprobs import completion_logprobs
+from jaxswarm.model import qwen2
+
+
+@dataclass(frozen=True, slots=True)
+class GRPOConfig:
+    """What the step is made of. `jaxswarm.learner.grpo` has the equations and their names."""
+
+    loss: str
+    advantage_scale: str
+    beta: float
+    """Weight of the KL term; 0: no reference is held in memory."""
+    eps_low: float
+    eps_high: float
+    updates: int
+    """Optimizer updates on each batch."""
+    micro_batches: int
+    """Pieces of the batch whose gradients are added up before an update, to bound memory."""
+    temperature: float
+    """That of the sampler."""
+    limit: int
+    """Longest completion, in tokens, that the sampler draws."""
+    chunk_tokens: int
+    """Completion tokens whose logits are in memory at a time."""
+    remat: bool
+    """Recompute the layers in the backward pass: less memory, a third more work."""
+    dtype: str
+    """Of the weights in matmuls: "bfloat16" or "float32". The master copy is float32."""
+
+    def __post_init__(self) -> None:
+        for name, got, ok, expected in (
+            ("loss", self.loss, self.loss in grpo.LOSSES, f"one of {grpo.LOSSES}"),
+            (
+                "advantage_scale",
+                self.advantage_scale,
+                self.advantage_scale in grpo.ADVANTAGE_SCALES,
+                f"one of {grpo.ADVANTAGE_SCALES}",
+            ),
+            ("beta", self.beta, self.beta >= 0, "0 or more"),
+            ("updates", self.updates, self.updates >= 1, "1 or more"),
+            ("micro_batches", self.micro_batches, self.micro_batches >= 1, "1 or more"),
+        ):
+            if not ok:
+                raise InputError(
+                    f"grpo.{name}", got=got, expected=expected, remedy=f"set --config.grpo.{name}"
+                )
+
+
+class TrainState(NamedTuple):
+    """What learning changes, and what a checkpoint holds."""
+
+    params: Any
+    """The `nnx.State` of the model, float32."""
+    opt_state: Any
+    step: jax.Array
+    """Optimizer updates done."""
+
+
+class Batch(NamedTuple):
+    """A rollout with its rewards."""
+
+    prompt_QxP: jax.Array
+    prompt_length_Q: jax.Array
+    token_QxGxC: jax.Array
+    length_QxG: jax.Array
+    logprob_QxGxC: jax.Array
+    """The sampler's."""
+    reward_QxG: jax.Array
+
+
+class _Rows(NamedTuple):
+    """What the loss reads of a batch or of one of its micro-batches."""
+
+    prompt_QxP: jax.Array
+    prompt_length_Q: jax.Array
+    token_QxGxC: jax.Array
+    old_logprob_QxGxC: jax.Array
+    advantage_QxG: jax.Array
+    weight_QxGxC: jax.Array
+    share_QxGxC: jax.Array
+    """1 / tokens of the whole batch, 0 past a completion's length: for means of metrics."""
+
+
+class StepMetrics(NamedTuple):
+    """Float32 scalars, means over the tokens of the batch, of the last update on it."""
+
+    loss: jax.Array
+    kl: jax.Array
+    clip_fraction: jax.Array
+    entropy: jax.Array
+    sampler_gap: jax.Array
+    """Mean |log-prob here - the sampler's|: on a first update, what the two programs differ by."""
+    grad_norm: jax.Array
+    """Before the clip."""
+    uniform_groups: jax.Array
+    """Share of the groups whose rewards are all equal."""
+
+
+def check_micro_batches(micro_batches: int, questions: int, group: int) -> None:
+    """Says at the start that a batch can be cut so: by questions first, then inside the groups.
+
+    Raises:
+      InputError: it can't.
+    """
+    by_question = math.gcd(micro_batches, questions)
+    if group % (micro_batches // by_question):
+        raise InputError(
+            "grpo.micro_batches",
+            got=micro_batches,
+            expected=f"a number that cuts {questions} questions x {group} completions evenly",
+            remedy="set --config.grpo.micro_batches",
+        )
+
+
+def _micro_batches(rows: _Rows, count: int) -> _Rows:
+    """The same rows with a leading axis of `count`, each piece a whole grid of questions x group.
+
+    Piece i takes every n-th question: neighbours lie on one device, and each piece should use all.
+    """
+    Q, G = rows.advantage_QxG.shape
+    by_question = math.gcd(count, Q)
+    by_group = count // by_question
+
+    def cut(array: jax.Array, *, grouped: bool) -> jax.Array:
+        array = array.reshape(Q // by_question, by_question, *array.shape[1:]).swapaxes(0, 1)
+        if not grouped:
+            return jnp.repeat(array, by_group, axis=0)
+        array = array.reshape(*array.shape[:2], by_group, G // by_group, *array.shape[3:])
+        return array.swapaxes(1, 2).reshape(count, Q // by_question, *array.shape[3:])
+
+    return _Rows(
+        *(
+            cut(array, grouped=not name.startswith("prompt"))
+            for name, array in rows._asdict().items()
+        )
+    )
+
+
+def train_step(
+    graph: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    config: GRPOConfig,
+    state: TrainState,
+    reference: nnx.State | None,
+    batch: Batch,
+) -> tuple[TrainState, StepMetrics]:
+    """Learns from one batch.
+
+    Args:
+      graph: the model's structure, from `nnx.split`.
+      optimizer: from `jaxswarm.learner.optimizer`.
+      config: static.
+      state: donated by the caller's jit.
+      reference: parameters of the fixed reference in `config.dtype`; None when beta is 0.
+      batch: [Q, G, C] grids; see `Batch`.
+    """
+    assert (reference is None) == (config.beta == 0)
+
+    def logprobs(params: nnx.State, rows: _Rows, *, remat: bool) -> tuple[jax.Array, jax.Array]:
+        return completion_logprobs(
+            nnx.merge(graph, qwen2.cast(params, config.dtype)),
+            rows.prompt_QxP,
+            rows.prompt_length_Q,
+            rows.token_QxGxC,
+            temperature=config.temperature,
+            chunk_tokens=config.chunk_tokens,
+            remat=remat,
+        )
+
+    def loss(params: nnx.State, rows: _Rows) -> tuple[jax.Array, StepMetrics]:
+        logprob, entropy = logprobs(params, rows, remat=config.remat)
+        reference_logprob = None
+        if reference is not None:
+            reference_logprob, _ = logprobs(reference, rows, remat=False)
+        token = grpo.token_loss(
+            logprob,
+            rows.old_logprob_QxGxC,
+            reference_logprob,
+            rows.advantage_QxG,
+            eps_low=config.eps_low,
+            eps_high=config.eps_high,
+            beta=config.beta,
+        )
+        total = jnp.sum(rows.weight_QxGxC * token.loss)
+
+        def mean(values: jax.Array) -> jax.Array:
+            return jnp.sum(rows.share_QxGxC * values)
+
+        return total, StepMetrics(
+            loss=total,
+            kl=mean(token.kl),
+            clip_fraction=mean(token.clipped),
+            entropy=mean(entropy),
+            sampler_gap=mean(jnp.abs(logprob - rows.old_logprob_QxGxC)),
+            grad_norm=jnp.float32(0),
+            uniform_groups=jnp.float32(0),
+        )
+
+    def gradient(params: nnx.State, rows: _Rows) -> tuple[nnx.State, StepMetrics]:
+        one = jax.grad(loss, has_aux=True)
+        if config.micro_batches == 1:
+            return one(params, rows)
+
+        def add(so_far: Any, piece: _Rows) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, so_far, one(params, piece)), None
+
+        zeros = jax.tree.map(jnp.zeros_like, params), StepMetrics(*[jnp.float32(0)] * 7)
+        total, _ = jax.lax.scan(add, zeros, _micro_batches(rows, config.micro_batches))
+        return total
+
+    C = batch.token_QxGxC.shape[2]
+    rows = _Rows(
+        batch.prompt_QxP,
+        batch.prompt_length_Q,
+        batch.token_QxGxC,
+        batch.logprob_QxGxC,
+        grpo.advantages(batch.reward_QxG, config.advantage_scale),
+        grpo.token_weights(batch.length_QxG, C, config.limit, config.loss),
+        grpo.token_weights(batch.length_QxG, C, config.limit, "dapo"),
+    )
+
+    def update(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
+        grads, metrics = gradient(state.params, rows)
+        changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, changes)
+        metrics = metrics._replace(
+            grad_norm=optax.global_norm(grads),
+            uniform_groups=jnp.mean(grpo.is_uniform(batch.reward_QxG)),
+        )
+        return TrainState(params, opt_state, state.step + 1), metrics
+
+    if config.updates == 1:
+        return update(state, None)
+    state, metrics = jax.lax.scan(update, state, None, length=config.updates)
+    return state, jax.tree.map(lambda values: values[-1], metrics)
