@@ -4,7 +4,8 @@
 class InputError(Exception):
     """What came from outside (a flag, a file, a peer's address) can't be used.
 
-    Shown as one line and a non-zero exit, never as a traceback. A bug of ours is an assertion instead.
+    Shown as one line and a non-zero exit, never as a traceback. A bug of ours is an assertion
+    instead.
     """
 
     def __init__(self, what: str, *, got: object, expected: str, remedy: str):

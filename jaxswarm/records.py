@@ -108,5 +108,5 @@ class Score:
 
 
 def content_id(text: str) -> str:
-    """The name of an answer that every node derives alike, whatever number it gives it: 16 hex digits."""
+    """The name every node derives for an answer, whatever its number there: 16 hex digits."""
     return hashlib.sha256(text.strip().encode()).hexdigest()[:16]
