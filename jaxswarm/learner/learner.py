@@ -1,5 +1,6 @@
 """The learner of one node: its state on the mesh, and the programs that read and change it."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -98,9 +99,27 @@ class Learner:
             return jax.device_get(metrics)
 
     @property
+    def has_reference(self) -> bool:
+        """Whether a fixed reference is held, so that there is a KL to it."""
+        return self._reference is not None
+
+    @property
     def learning_rate(self) -> float:
         """That of the next update."""
         return float(np.asarray(self._schedule(self.state.step)))
+
+    def restore(
+        self, load: Callable[[TrainState], tuple[TrainState, dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """Takes over the state that `load` reads, and returns the notes that came with it.
+
+        `load` is given the shapes, dtypes and shardings to read into. The present state is let go
+        first: two of them may not fit the devices.
+        """
+        abstract = self.abstract_state()
+        self.state = abstract
+        self.state, notes = load(abstract)
+        return notes
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state: what a checkpoint is restored into."""

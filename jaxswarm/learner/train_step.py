@@ -70,7 +70,7 @@ class TrainState(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A rollout with its rewards."""
+    """A rollout with its rewards, on the host or on the devices."""
 
     prompt_QxP: jax.Array
     prompt_length_Q: jax.Array
@@ -105,8 +105,6 @@ class StepMetrics(NamedTuple):
     """Mean |log-prob here - the sampler's|: on a first update, what the two programs differ by."""
     grad_norm: jax.Array
     """Before the clip."""
-    uniform_groups: jax.Array
-    """Share of the groups whose rewards are all equal."""
 
 
 def check_micro_batches(micro_batches: int, questions: int, group: int) -> None:
@@ -206,7 +204,6 @@ def train_step(
             entropy=mean(entropy),
             sampler_gap=mean(jnp.abs(logprob - rows.old_logprob_QxGxC)),
             grad_norm=jnp.float32(0),
-            uniform_groups=jnp.float32(0),
         )
 
     def gradient(params: nnx.State, rows: _Rows) -> tuple[nnx.State, StepMetrics]:
@@ -217,7 +214,8 @@ def train_step(
         def add(so_far: Any, piece: _Rows) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, so_far, one(params, piece)), None
 
-        zeros = jax.tree.map(jnp.zeros_like, params), StepMetrics(*[jnp.float32(0)] * 7)
+        no_metrics = StepMetrics(*[jnp.float32(0)] * len(StepMetrics._fields))
+        zeros = jax.tree.map(jnp.zeros_like, params), no_metrics
         total, _ = jax.lax.scan(add, zeros, _micro_batches(rows, config.micro_batches))
         return total
 
@@ -236,10 +234,7 @@ def train_step(
         grads, metrics = gradient(state.params, rows)
         changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, changes)
-        metrics = metrics._replace(
-            grad_norm=optax.global_norm(grads),
-            uniform_groups=jnp.mean(grpo.is_uniform(batch.reward_QxG)),
-        )
+        metrics = metrics._replace(grad_norm=optax.global_norm(grads))
         return TrainState(params, opt_state, state.step + 1), metrics
 
     if config.updates == 1:

@@ -45,6 +45,10 @@ class StagePlan:
         """The reward of one completion, part by part."""
         return rewards.score(self.table, self.stage, completion, discussion)
 
+    def is_right(self, completion: str, discussion: Discussion) -> bool:
+        """Whether the stage's verdict is right: the final answer, or at critique the pick."""
+        return rewards.is_right(self.stage, completion, discussion)
+
     def is_well_formed(self, completion: str) -> bool:
         """Whether the completion keeps the stage's reply format."""
         return tags.is_well_formed(self.stage, completion)

@@ -122,6 +122,20 @@ def none_is_right(discussion: Discussion) -> bool:
     )
 
 
+def is_right(stage: Stage, completion: str, discussion: Discussion) -> bool:
+    """Whether the reply's verdict is right: its final answer, or in a critique the answer it picks.
+
+    No reward of its own, but what the metrics call correct.
+    """
+    if stage != Stage.CRITIQUE:
+        return is_correct(completion, discussion.question.gold)
+    vote = vote_of(stage, completion, discussion)
+    if vote == NONE_RIGHT:
+        return none_is_right(discussion)
+    picked = (answer.text for answer in discussion.answers if content_id(answer.text) == vote)
+    return any(is_correct(text, discussion.question.gold) for text in picked)
+
+
 def valid_choice(stage: Stage, completion: str, discussion: Discussion) -> float:
     """1 if the reply names one of the students shown; None counts only when no answer is right."""
     vote = vote_of(stage, completion, discussion)

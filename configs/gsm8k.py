@@ -1,0 +1,152 @@
+"""The main job: Qwen2.5-1.5B-Instruct learns GSM8K. Every key, with its unit and its default.
+
+Any key is overridden on the command line: --config.grpo.group=16. Lengths are tokens and times
+seconds unless a comment says otherwise.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    # Of this node's sampling; nodes of one swarm should differ. -1: drawn from the node's identity.
+    config.seed = -1
+    # Rounds to do; 0: until stopped.
+    config.rounds = 300
+
+    model = config.model = ConfigDict()
+    # A hub id, a Hugging Face directory, a .gguf file, or what tools.convert_weights wrote.
+    model.source = "Qwen/Qwen2.5-1.5B-Instruct"
+    # Of the weights in matmuls: bfloat16, float32, or auto: bfloat16 except on CPUs, where XLA is
+    # many times slower in it. The master copy and Adam's moments are float32.
+    model.dtype = "auto"
+
+    data = config.data = ConfigDict()
+    # A hub id, a directory with one file a split, TRAIN.jsonl,TEST.jsonl, or one JSONL file.
+    data.source = "openai/gsm8k"
+    # The hub data set's configuration; "" where it has but one.
+    data.subset = "main"
+    data.train_split = "train"
+    data.held_out_split = "test"
+    data.question_column = "question"
+    # The gold answer: what follows the column's last "####", else all of it.
+    data.answer_column = "answer"
+
+    stages = config.stages = ConfigDict()
+    # Questions of a round.
+    stages.questions = 8
+    # full: for instruct models. terse: for the tiny embedded model.
+    stages.prompts = "full"
+    stages.rewards = "corrected"
+    # Which completion of a group is published: best (by reward), first, or majority.
+    stages.publish = "best"
+    # Texts shown for one question, one's own included.
+    stages.peers_in_prompt = 4
+    # Longest text of a peer that is shown, in characters; longer ones are refused whole.
+    stages.max_peer_chars = 4000
+
+    generation = config.generation = ConfigDict()
+    # Longest completion.
+    generation.limit = 512
+    generation.temperature = 1.0
+    # Keep the likeliest k tokens; 0: all. Truncation biases the importance ratio.
+    generation.top_k = 0
+    # Keep the likeliest tokens that reach this probability; 1.0: all.
+    generation.top_p = 1.0
+    # Prompts are padded to the first of these that holds them; one that fits none is left out.
+    generation.prompt_buckets = (256, 512, 1024, 2048, 4096)
+    # The train step's completions are cut to the first of these that holds the longest of them.
+    # The limit is added as the last one.
+    generation.completion_buckets = (256,)
+
+    grpo = config.grpo = ConfigDict()
+    # Completions of each question.
+    grpo.group = 8
+    # How tokens weigh in the loss: grpo, dr_grpo or dapo.
+    grpo.loss = "dapo"
+    # Advantages are divided by the standard deviation of the group, of the batch, or by none.
+    grpo.advantage_scale = "batch"
+    # Weight of the KL to the model at the start; 0.0: no copy of it in memory.
+    grpo.beta = 0.0
+    grpo.eps_low = 0.2
+    grpo.eps_high = 0.28
+    # Optimizer updates on each batch.
+    grpo.updates = 1
+    # Pieces of a batch whose gradients are added up, to bound memory.
+    grpo.micro_batches = 8
+    # Completion tokens whose logits are in memory at a time.
+    grpo.chunk_tokens = 4096
+    # Recompute the layers in the backward pass: less memory, a third more work.
+    grpo.remat = True
+
+    optimizer = config.optimizer = ConfigDict()
+    optimizer.learning_rate = 1e-6
+    # After the warm-up: constant, or cosine down to 0 at the last of config.rounds.
+    optimizer.schedule = "constant"
+    # Updates.
+    optimizer.warmup_steps = 10
+    # The gradient's global norm is cut down to this.
+    optimizer.clip_norm = 1.0
+    optimizer.weight_decay = 0.0
+    optimizer.b1 = 0.9
+    optimizer.b2 = 0.99
+
+    # Devices along each axis; one may be -1: whatever is left. See jaxswarm/model/sharding.py.
+    mesh = config.mesh = ConfigDict()
+    mesh.data = 1
+    mesh.fsdp = -1
+    mesh.tensor = 1
+
+    swarm = config.swarm = ConfigDict()
+    # False: a solo run. Neither hivemind nor torch is loaded.
+    swarm.enabled = True
+    # Several swarms can share peers.
+    swarm.name = "gsm8k"
+    # Of the rounds' questions; part of what all nodes of a swarm must agree in.
+    swarm.seed = 0
+    # Multiaddresses of running nodes, separated by commas; "": start a swarm.
+    swarm.initial_peers = ""
+    # Where to listen, separated by commas; port 0 takes a free one.
+    swarm.host_maddrs = "/ip4/0.0.0.0/tcp/0"
+    # What others are told to dial, where that differs (behind a NAT); separated by commas.
+    swarm.announce_maddrs = ""
+    # The node's key, made when missing; "": identity.pem in the output directory.
+    swarm.identity = ""
+    # Others may be reached through relays.
+    swarm.use_relay = True
+    # Look for a relay when this node can't be reached itself.
+    swarm.use_auto_relay = False
+    # Store nothing for others and take no calls.
+    swarm.client_mode = False
+    # How long a stage waits for the peers in it.
+    swarm.stage_deadline_s = 600.0
+    # For the p2p daemon to start.
+    swarm.startup_timeout_s = 60.0
+    swarm.heartbeat_s = 5.0
+    # Silence after which a peer counts as gone.
+    swarm.member_ttl_s = 30.0
+    # How long outputs are kept in the swarm.
+    swarm.output_ttl_s = 3600.0
+    # Between two looks while waiting.
+    swarm.poll_s = 1.0
+
+    evaluation = config.evaluation = ConfigDict()
+    # Rounds between evaluations; 0: at the start and the end alone.
+    evaluation.every_rounds = 25
+    # Held-out questions, from the first; 0: no evaluation.
+    evaluation.questions = 256
+    # Completions a question for the sampled accuracy; 0: greedy only.
+    evaluation.samples = 0
+    # Questions at a time.
+    evaluation.batch = 64
+
+    output = config.output = ConfigDict()
+    # Figures, texts and checkpoints. The same directory again goes on where it stopped.
+    output.directory = "runs/gsm8k"
+    # Stages between checkpoints; the last one is always kept.
+    output.checkpoint_stages = 3
+    # Checkpoints kept.
+    output.keep_checkpoints = 2
+    # Compiled programs, shared by all runs; "": not kept.
+    output.compilation_cache = "~/.cache/jaxswarm/xla"
+    return config

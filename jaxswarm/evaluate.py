@@ -1,0 +1,84 @@
+"""Measures a model, or a checkpoint of a run, on held-out questions.
+
+    python -m jaxswarm.evaluate --config configs/gsm8k.py [--checkpoint runs/gsm8k/checkpoints]
+
+Asks the answer-stage prompt: greedy, and the mean of --config.evaluation.samples. Shows a progress
+bar on stderr, and prints the figures as JSON, or writes them to --json FILE.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from absl import flags as absl_flags
+from tqdm import tqdm
+
+from jaxswarm import assemble, flags
+from jaxswarm.errors import InputError
+from jaxswarm.files import unwritable
+from jaxswarm.held_out import Evaluation, evaluate
+from jaxswarm.records import Stage
+
+
+def main(argv: Sequence[str] = tuple(sys.argv)) -> int:
+    """Returns the exit code: 0, or 2 for something given that can't be used."""
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    for name, meaning in (
+        ("checkpoint", "a run's checkpoints or one of them, in place of config.model.source"),
+        ("json", "file for the figures"),
+    ):
+        absl_flags.DEFINE_string(name, None, meaning, flag_values=values)
+    try:
+        config = flags.parse(values, argv)
+        if values["checkpoint"].value:
+            config.model.source = values["checkpoint"].value
+        found = measure(config)
+        document = json.dumps({"model": config.model.source, **_figures(found)}, indent=2)
+        _write(document, values["json"].value)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(config: flags.Config) -> Evaluation:
+    """Loads what the config names, without a swarm, and asks the held-out questions."""
+    assemble.set_up_jax(config)
+    plans, dataset = assemble.plans(config), assemble.data(config)
+    source = assemble.model_source(config)
+    tokenizer = assemble.tokenizer(source)
+    model = assemble.learner(config, source, lambda text: print(text, file=sys.stderr))
+    asked = assemble.evaluation(config, max(config.seed, 0))
+    with tqdm(total=min(asked.questions, len(dataset.held_out)), unit="question") as bar:
+
+        def advance(done: int, of: int) -> None:  # noqa: ARG001
+            bar.update(done - bar.n)
+
+        answers = plans[Stage.ANSWER]
+        return evaluate(model, tokenizer, answers, dataset.held_out, asked, advance)
+
+
+def _figures(found: Evaluation) -> dict[str, float | None]:
+    """JSON knows no NaN: None instead."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(found).items()
+    }
+
+
+def _write(document: str, path: str | None) -> None:
+    if path is None:
+        print(document)
+        return
+    try:
+        Path(path).write_text(document + "\n")
+    except OSError as error:
+        raise unwritable(Path(path), error) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

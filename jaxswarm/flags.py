@@ -1,0 +1,61 @@
+"""The command line of the programs that take a config: --config=FILE and --config.a.b=value."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from jaxswarm.errors import InputError
+
+Config = Any
+"""An `ml_collections.ConfigDict`: which keys it has, and their types, its own file says."""
+
+
+def define(values: flags.FlagValues) -> None:
+    """Adds --config to the flags of a program."""
+    config_flags.DEFINE_config_file(
+        "config", None, "a config file, such as configs/gsm8k.py", flag_values=values
+    )
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> Config:
+    """The config that a command line asks for, locked.
+
+    Args:
+      values: the program's flags, `define` done.
+      argv: the program's name first.
+
+    Raises:
+      InputError: no config or one that can't be read, an unknown key or flag, a value of another
+        type, or words that are no flag.
+    """
+    try:
+        rest = values(list(argv))[1:]
+        config = values["config"].value
+    except (flags.Error, AttributeError, KeyError) as error:
+        raise InputError(
+            "the command line",
+            got=_one_line(error),
+            expected="--config=FILE and --config.a.b=VALUE with keys of that file",
+            remedy="configs/gsm8k.py lists every key with its type and unit",
+        ) from error
+    except (OSError, SyntaxError, ImportError) as error:
+        raise InputError(
+            "--config",
+            got=_one_line(error),
+            expected="a Python file with get_config()",
+            remedy="give --config=configs/gsm8k.py or a copy of it",
+        ) from error
+    if config is None or rest:
+        raise InputError(
+            "the command line",
+            got=" ".join(rest) or "no --config",
+            expected="--config=FILE first, then --config.a.b=VALUE",
+            remedy="for example: python -m jaxswarm.main --config configs/gsm8k.py",
+        )
+    return config
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,201 @@
+"""A run's checkpoints: whole ones only, the last few kept, written while the run goes on.
+
+Orbax writes a checkpoint under another name and renames it at the end, so whatever kills the
+process leaves the one before usable. The layout is described in `model.checkpoint_source`.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxswarm.errors import InputError
+from jaxswarm.model.checkpoint_source import (
+    METADATA,
+    MODEL,
+    STATE,
+    TOKENIZER,
+    Saved,
+    flatten,
+    steps,
+)
+from jaxswarm.model.config import ModelConfig
+
+Tree = TypeVar("Tree")
+
+_HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
+"""What Orbax calls a checkpoint until it is whole."""
+
+_DATA_FILE_BYTES = 64 << 20
+"""Orbax holds a data file in memory until it is full; its own 2 GiB would be another copy."""
+
+
+class Checkpointer:
+    """Saves and restores pytrees of arrays with a little JSON. One process writes a directory."""
+
+    def __init__(self, directory: Path, model: ModelConfig, *, keep: int, save_async: bool = True):
+        """Makes the directory, and clears what a kill left half written.
+
+        Args:
+          directory: of this run alone.
+          model: of the run; kept with each checkpoint, and compared when one is restored.
+          keep: how many checkpoints stay; older ones are deleted.
+          save_async: write in a background thread. While it writes, arrays that it has not written
+            yet stay in memory beside those that training makes anew: up to twice the state.
+
+        Raises:
+          InputError: the directory can't be written.
+        """
+        self._directory = directory.absolute()
+        self._model = model.to_hf()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=save_async
+        )
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for torn in self._directory.glob(_HALF_WRITTEN):
+                shutil.rmtree(torn)
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @property
+    def tokenizer_directory(self) -> Path:
+        """Where the model's tokenizer belongs, so that a checkpoint is a whole model."""
+        return self._directory / TOKENIZER
+
+    def latest(self) -> int | None:
+        """The step of the last whole checkpoint; None where there is none."""
+        return max(steps(self._directory), default=None)
+
+    def save(self, step: int, state: Any, metadata: Mapping[str, Any]) -> None:
+        """Begins to write a checkpoint, once the one before is whole. Then `state` may be donated.
+
+        Args:
+          step: above all steps saved before.
+          state: a pytree of arrays whose parameters, if it is a run's, are its field `params`.
+          metadata: what JSON can hold, with no key "model".
+
+        Raises:
+          InputError: no room, or the directory can't be written; this step's or the last one's.
+        """
+        self.wait()
+        arrays = flatten(state)
+        needed = sum(array.nbytes for array in arrays.values())
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise InputError(
+                f"free space for checkpoint {self._directory / str(step)}",
+                got=f"{free / 1e9:.2f} GB",
+                expected=f"at least {needed / 1e9:.2f} GB",
+                remedy="free some space and start the same command again: it goes on from "
+                f"checkpoint {self.latest()}",
+            )
+        items = {
+            STATE: ocp.args.PyTreeSave(arrays, ocdbt_target_data_file_size=_DATA_FILE_BYTES),
+            METADATA: ocp.args.JsonSave({**metadata, MODEL: self._model}),
+        }
+        try:
+            saved = self._manager.save(step, args=ocp.args.Composite(**items))
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+        assert saved, f"step {step} is not above {self.latest()}"
+
+    def wait(self) -> None:
+        """Returns when the checkpoint that is being written is whole.
+
+        Raises:
+          InputError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def restore(self, abstract_state: Tree, step: int | None = None) -> tuple[Tree, dict[str, Any]]:
+        """Reads a checkpoint onto the devices.
+
+        Args:
+          abstract_state: `jax.ShapeDtypeStruct` with shardings, in the tree that was saved.
+          step: which; None: the latest.
+
+        Returns:
+          The state, and the metadata that was given to `save`.
+
+        Raises:
+          InputError: there is no such checkpoint, it is damaged, or of another model.
+        """
+        step = self.latest() if step is None else step
+        if step is None or step not in steps(self._directory):
+            raise InputError(
+                f"checkpoint in {self._directory}",
+                got=f"steps {steps(self._directory)}",
+                expected="at least one" if step is None else f"step {step} among them",
+                remedy="name another directory or step",
+            )
+        saved = Saved.open(self._directory / str(step))
+        metadata = dict(saved.metadata)
+        model = metadata.pop(MODEL, {})
+        wanted = flatten(abstract_state)
+        self._check(step, model, saved.shapes, wanted)
+        arrays = saved.read(
+            {
+                name: ocp.ArrayRestoreArgs(
+                    restore_type=jax.Array, sharding=leaf.sharding, dtype=leaf.dtype
+                )
+                for name, leaf in wanted.items()
+            }
+        )
+        tree = jax.tree.structure(abstract_state)
+        return jax.tree.unflatten(tree, [arrays[name] for name in wanted]), metadata
+
+    def close(self) -> None:
+        """Waits for what is being written, and ends the background thread.
+
+        Raises:
+          InputError: the last checkpoint could not be written.
+        """
+        try:
+            self._manager.close()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def _check(
+        self,
+        step: int,
+        model: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
+        wanted: Mapping[str, jax.ShapeDtypeStruct],
+    ) -> None:
+        """Raises: InputError where the checkpoint is not of this run's model and state."""
+        for field, expected in self._model.items():
+            if model.get(field) != expected:
+                raise InputError(
+                    f"{field} of the model in checkpoint {self._directory / str(step)}",
+                    got=model.get(field),
+                    expected=f"{expected!r}, as in --config.model.source",
+                    remedy="choose the model that the run began with, or another run directory",
+                )
+        for name in sorted(shapes.keys() | wanted.keys()):
+            found = shapes.get(name)
+            expected = wanted[name].shape if name in wanted else None
+            if found != expected:
+                raise InputError(
+                    f"{name} in checkpoint {self._directory / str(step)}",
+                    got="nothing" if found is None else found,
+                    expected="nothing" if expected is None else str(expected),
+                    remedy="start with the settings that the run began with, or choose another "
+                    "run directory",
+                )
+
+    def _unwritable(self, error: Exception) -> InputError:
+        return InputError(
+            f"checkpoint directory {self._directory}",
+            got=str(error),
+            expected="to write it",
+            remedy="free some space or make it writable, then start the same command again: it "
+            f"goes on from checkpoint {max(steps(self._directory), default=None)}",
+        )

@@ -1,0 +1,104 @@
+"""One node: `python -m jaxswarm.main --config configs/gsm8k.py`, on TPU, GPU and CPU alike.
+
+Flags to parts to `Node.run`. Exit codes: 0 all rounds done, or ended on request with everything
+saved; 2 something given can't be used, said in one line; 1 a bug, with its traceback.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from absl import flags as absl_flags
+
+from jaxswarm import assemble, flags
+from jaxswarm.errors import InputError
+from jaxswarm.journal import JOURNAL_FILE, Journal
+from jaxswarm.metrics import MetricsWriter
+from jaxswarm.node import Node
+from jaxswarm.parts import Parts
+from jaxswarm.reports import METRICS_FILE, read_reports
+from jaxswarm.resume import resume
+from jaxswarm.rundir import NodeCard
+from jaxswarm.status import StatusLine
+from jaxswarm.summary import summarise
+
+
+def main(argv: Sequence[str] = tuple(sys.argv)) -> int:
+    """Returns the exit code."""
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    try:
+        config = flags.parse(values, argv)
+        finished = run(config, " ".join(argv[1:]))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("all rounds are done" if finished else "stopped on request; the same command goes on")
+    return 0
+
+
+def run(config: flags.Config, shown_flags: str) -> bool:
+    """Runs one node to its end. `shown_flags`: what a peer would give to join, without an address.
+
+    Returns:
+      Whether all rounds are done; False: it was asked to stop.
+    """
+    directory = assemble.output_directory(config)
+    assemble.set_up_jax(config)
+    with contextlib.ExitStack() as stack:
+        status = stack.enter_context(StatusLine(directory))
+        # What is quickly looked at comes first, so that a wrong flag costs seconds, not a download.
+        plans, dataset = assemble.plans(config), assemble.data(config)
+        source = assemble.model_source(config)
+        tokenizer = assemble.tokenizer(source)
+        exchange = stack.enter_context(
+            contextlib.closing(assemble.exchange(config, dataset, plans, status.say))
+        )
+        exchange.join()
+        node_config = assemble.node_config(config, exchange.peer)
+        NodeCard(peer=exchange.peer, addresses=exchange.maddrs, pid=os.getpid()).write(directory)
+        if exchange.maddrs:
+            status.say(
+                "others join by: python -m jaxswarm.main "
+                f"{shown_flags} --config.swarm.initial_peers={exchange.maddrs[0]}"
+            )
+        learner = assemble.learner(config, source, status.say)
+        checkpointer = stack.enter_context(
+            contextlib.closing(assemble.checkpointer(config, source, tokenizer))
+        )
+        journal = stack.enter_context(contextlib.closing(Journal(directory / JOURNAL_FILE)))
+        metrics = stack.enter_context(contextlib.closing(MetricsWriter(directory)))
+        parts = Parts(
+            learner=learner,
+            tokenizer=tokenizer,
+            plans=plans,
+            dataset=dataset,
+            exchange=exchange,
+            checkpointer=checkpointer,
+            journal=journal,
+            metrics=metrics,
+            status=status,
+        )
+        node = Node(node_config, parts, resume(node_config, parts, directory / JOURNAL_FILE))
+        _stop_on_signals(node)
+        finished = node.run()
+        summarise(read_reports(directory / METRICS_FILE), finished=finished).write(directory)
+    return finished
+
+
+def _stop_on_signals(node: Node) -> None:
+    """The first Ctrl-C or SIGTERM ends the run after its stage, the second one at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        signal.signal(number, signal.SIG_DFL)
+        node.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

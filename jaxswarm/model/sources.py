@@ -1,0 +1,142 @@
+"""Where a model comes from: a directory, a .gguf file, a checkpoint, or the Hugging Face hub."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxswarm.errors import InputError
+from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.weights import Source
+
+_CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
+_FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
+_KINDS = "a directory, a .gguf file, or a hub id such as Qwen/Qwen2.5-1.5B-Instruct"
+
+
+def open_source(name: str) -> Source:
+    """Finds a model by what the user called it; reads its config and its tensors' shapes.
+
+    Args:
+      name: a directory as transformers saves it (one safetensors file or a sharded index), a .gguf
+        file, a directory of checkpoints or one of its steps, or the id of a model on the hub.
+
+    Raises:
+      InputError: there is no such model, it can't be read, or it is no Qwen2 model.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        # The gguf library, Orbax, safetensors and the hub's client are needed by those alone who
+        # have such a source.
+        from jaxswarm.model.gguf_source import open_gguf
+
+        return open_gguf(path)
+    if path.is_dir():
+        return _open_directory(path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(".gguf"):
+        raise InputError(
+            "model source",
+            got=name,
+            expected=_KINDS,
+            remedy="there is no such path: correct --config.model.source",
+        )
+    return _open_directory(_download(name))
+
+
+def _open_directory(path: Path) -> Source:
+    if (path / _CONFIG).is_file():
+        return _open_safetensors(path)
+    from jaxswarm.model import checkpoint_source
+
+    if checkpoint_source.is_step(path) or checkpoint_source.steps(path):
+        return checkpoint_source.open_checkpoint(path)
+    raise InputError(
+        f"model directory {path}",
+        got=sorted(entry.name for entry in path.iterdir()),
+        expected=f"{_CONFIG} and safetensors files, or a run's checkpoints",
+        remedy="correct --config.model.source",
+    )
+
+
+def _open_safetensors(path: Path) -> Source:
+    config = ModelConfig.from_hf(_read_json(path / _CONFIG), source=str(path))
+    if (path / _INDEX).is_file():
+        names = _read_json(path / _INDEX).get("weight_map", {})
+        files = sorted({path / str(file) for file in names.values()})
+    else:
+        files = [path / _SINGLE]
+    file_of, shapes = {}, {}
+    for file in files:
+        for tensor, shape in _safetensors_shapes(file).items():
+            file_of[tensor], shapes[tensor] = file, shape
+
+    def read(tensor: str) -> np.ndarray:
+        from safetensors import safe_open
+
+        # Opened anew for each tensor: mapped pages would stay and count as our memory.
+        with safe_open(file_of[tensor], framework="np") as opened:
+            return opened.get_tensor(tensor)
+
+    return Source(str(path), config, shapes, read, path)
+
+
+def _safetensors_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"model file {file}",
+            got=str(error),
+            expected="a whole safetensors file",
+            remedy="fetch the model anew; of PyTorch's .bin files, convert it first",
+        ) from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError(f"a {type(values).__name__}")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model file {file}",
+            got=str(error),
+            expected="a JSON object",
+            remedy="fetch the model anew",
+        ) from error
+    return values
+
+
+def _download(name: str) -> Path:
+    """The hub's snapshot of a model; what is in the cache already is not fetched again."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage] # of whichever client the hub uses
+        RepositoryNotFoundError,
+    )
+
+    try:
+        # First the config alone: gigabytes of a model that this port can't run help nobody.
+        config = Path(hf_hub_download(name, _CONFIG))
+        ModelConfig.from_hf(_read_json(config), source=name)
+        return Path(snapshot_download(name, allow_patterns=_FETCHED))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise InputError(
+            f"model source {name}",
+            got="no such path here, and no such model on the hub, or none that you may read",
+            expected=_KINDS,
+            remedy="correct --config.model.source, or log in to the hub",
+        ) from error
+    except (OSError, HTTPError) as error:
+        raise InputError(
+            f"model source {name}",
+            got=f"no such path here, and the hub gave nothing: {error}",
+            expected=_KINDS,
+            remedy="see that the hub can be reached, or name a local model: "
+            "--config.model.source=DIR or --config.model.source=FILE.gguf",
+        ) from error

@@ -1,0 +1,282 @@
+"""One node's life: rounds of three stages, each of them one line from questions to merged texts.
+
+    questions -> prompts -> token ids -> generate -> texts -> rewards -> advantages -> train step
+    -> publish -> gather -> merge -> the next stage's questions
+
+`Node._play` is that line. What stands around it: where a node goes next, what it says of itself,
+and what it keeps so that a kill loses nothing.
+"""
+
+import hashlib
+import time
+from collections import Counter
+from dataclasses import replace
+
+from jaxswarm import batches
+from jaxswarm.held_out import evaluate
+from jaxswarm.outcome import Outcome, stage_report
+from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.progress import Progress
+from jaxswarm.records import STAGES, Discussion, Position, Stage, StageOutput
+from jaxswarm.reports import HeldOutReport
+from jaxswarm.resume import Start, facts
+from jaxswarm.stages.dataset import round_questions
+from jaxswarm.stages.registry import StagePlan
+from jaxswarm.swarm.waiting import Gathered, Waiting
+
+
+class Node:
+    """Runs rounds until they are done or it is told to stop."""
+
+    def __init__(self, config: NodeConfig, parts: Parts, start: Start):
+        """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
+        self._config = config
+        self._parts = parts
+        self._start = start
+        self._progress = Progress(
+            parts.status, config.name, config.rounds, lambda: len(parts.exchange.peers())
+        )
+        self._refused: Counter[str] = Counter()
+        self._evaluated_at: int | None = None
+        self._joined_at = time.monotonic() - parts.metrics.resumed_at_s
+        self._stopping = False
+
+    def run(self) -> bool:
+        """Returns True when all rounds are done, False when it was stopped before."""
+        position, discussions = self._start.position, self._replay(self._start.position)
+        if position == Position(0, 0):
+            self._evaluate(position)
+        fresh = position not in self._start.past.published
+        position, discussions = self._enter(position, discussions, joining=fresh)
+        while not self._stopping and not self._is_done(position):
+            position, discussions = self._play(position, discussions)
+        if self._is_done(position):
+            self._evaluate(position)
+        return self._is_done(position)
+
+    def stop(self) -> None:
+        """Asks for an end after the stage that is running. For signal handlers."""
+        self._stopping = True
+
+    def _play(
+        self, position: Position, discussions: tuple[Discussion, ...]
+    ) -> tuple[Position, tuple[Discussion, ...]]:
+        """One stage. Returns where to go on, and with what."""
+        config, parts = self._config, self._parts
+        plan = parts.plans[position.stage]
+        self._progress.begin(position)
+        parts.exchange.announce(position, published=False)
+
+        with self._progress.phase("prompts"):
+            prompts = batches.fit(
+                parts.tokenizer,
+                [plan.messages(discussion) for discussion in discussions],
+                config.prompt_buckets,
+                config.questions,
+            )
+        asked = [discussions[index] for index in prompts.kept]
+        outcome = Outcome.empty()
+        if asked:
+            with self._progress.phase("generate"):
+                rollout = parts.learner.generate(
+                    prompts.token_QxP,
+                    prompts.length_Q,
+                    seed=_seed(config.seed, position),
+                    group=config.group,
+                    limit=config.limit,
+                    sampling=config.sampling,
+                    stop_tokens=parts.tokenizer.stop_tokens,
+                )
+            with self._progress.phase("rewards"):
+                texts = batches.texts(parts.tokenizer, prompts, rollout)
+                outcome = Outcome.of(plan, asked, texts, rollout)
+            with self._progress.phase("train"):
+                batch = batches.learning_batch(
+                    prompts, rollout, outcome.rewards, config.completion_buckets
+                )
+                learning_rate = parts.learner.learning_rate
+                outcome = outcome.learnt(parts.learner.step(batch), learning_rate)
+        with self._progress.phase("publish"):
+            own = self._publish(position, plan, asked, outcome)
+            parts.exchange.announce(position, published=True)
+        with self._progress.phase("gather"):
+            gathered = self._gather(position, plan, discussions)
+        merged = plan.merge(
+            discussions,
+            gathered.outputs,
+            own,
+            limit=config.peers_in_prompt,
+            swarm_seed=config.swarm_seed,
+            max_peer_chars=config.max_peer_chars,
+        )
+        self._refused.update(merged.refused)
+        self._report(position, outcome, gathered)
+        return self._go_on(position.next(), merged.discussions)
+
+    def _publish(
+        self,
+        position: Position,
+        plan: StagePlan,
+        asked: list[Discussion],
+        outcome: Outcome,
+    ) -> StageOutput:
+        """Publishes one text for each question that was asked.
+
+        It is in the journal before the network has it. A stage that was played before a kill is
+        published again word for word, whatever this time's texts are.
+        """
+        again = self._start.past.published.get(position)
+        if again is not None:
+            self._parts.exchange.publish(again)
+            return again
+        replies, scores = [], {}
+        for discussion, texts, group in zip(asked, outcome.texts, outcome.scores, strict=True):
+            totals = [score.total for score in group]
+            chosen = plan.choose(self._config.publish, texts, totals, discussion)
+            replies.append(plan.reply(texts[chosen], discussion))
+            scores[discussion.question.id] = group[chosen]
+        output = StageOutput(self._parts.exchange.peer, position, tuple(replies))
+        self._parts.journal.published(output, [d.question for d in asked], scores)
+        self._parts.exchange.publish(output)
+        return output
+
+    def _gather(
+        self, position: Position, plan: StagePlan, discussions: tuple[Discussion, ...]
+    ) -> Gathered:
+        """The peers' outputs: those that the journal has from before a kill, and what comes now."""
+        gathered = self._parts.exchange.gather(position, self._config.stage_deadline_s, self._wait)
+        before = {output.peer: output for output in self._start.past.received.get(position, ())}
+        about = {discussion.question.id: discussion for discussion in discussions}
+        for output in gathered.outputs:
+            if output.peer not in before:
+                scores = {
+                    reply.question_id: plan.score(reply.text, about[reply.question_id])
+                    for reply in output.replies
+                    if reply.question_id in about
+                }
+                self._parts.journal.received(output, scores)
+        together = {output.peer: output for output in gathered.outputs} | before
+        outputs = tuple(together[peer] for peer in sorted(together))
+        return replace(gathered, outputs=outputs)
+
+    def _go_on(
+        self, position: Position, discussions: tuple[Discussion, ...]
+    ) -> tuple[Position, tuple[Discussion, ...]]:
+        """From one stage to the next: keep what was learnt, measure it, stay with the swarm."""
+        if position.stage_index == 0:
+            discussions = self._questions(position.round)
+        stages_done = position.round * len(STAGES) + position.stage_index
+        if (
+            stages_done % self._config.checkpoint_stages == 0
+            or self._stopping
+            or self._is_done(position)
+        ):
+            self._progress.show("checkpoint")
+            self._parts.checkpointer.save(
+                stages_done, self._parts.learner.state, facts(self._config, position)
+            )
+        every = self._config.evaluate_rounds
+        if position.stage_index == 0 and every and position.round % every == 0:
+            self._evaluate(position)
+        if self._stopping or self._is_done(position):
+            return position, discussions
+        return self._enter(position, discussions, joining=False)
+
+    def _enter(
+        self, position: Position, discussions: tuple[Discussion, ...], *, joining: bool
+    ) -> tuple[Position, tuple[Discussion, ...]]:
+        """Where the swarm is, if it is further on; there the round begins anew."""
+        target = self._parts.exchange.target(position, joining=joining)
+        if target == position:
+            return position, discussions
+        self._progress.say(f"the swarm is ahead: going from {position} to {target}")
+        self._parts.exchange.wait_for(target, self._config.stage_deadline_s, self._wait)
+        return target, self._questions(target.round)
+
+    def _replay(self, position: Position) -> tuple[Discussion, ...]:
+        """The discussions as they stood at `position`, from the journal."""
+        discussions = self._questions(position.round)
+        for stage_index in range(position.stage_index):
+            earlier = Position(position.round, stage_index)
+            discussions = (
+                self._parts.plans[earlier.stage]
+                .merge(
+                    discussions,
+                    self._start.past.received.get(earlier, ()),
+                    self._start.past.published[earlier],
+                    limit=self._config.peers_in_prompt,
+                    swarm_seed=self._config.swarm_seed,
+                    max_peer_chars=self._config.max_peer_chars,
+                )
+                .discussions
+            )
+        return discussions
+
+    def _questions(self, round_index: int) -> tuple[Discussion, ...]:
+        config = self._config
+        questions = round_questions(
+            self._parts.dataset.train, config.swarm_seed, round_index, config.questions
+        )
+        return tuple(Discussion(question) for question in questions)
+
+    def _evaluate(self, position: Position) -> None:
+        """Measures held-out accuracy, once for each round that the node comes to."""
+        parts, config = self._parts, self._config.evaluation
+        if config.questions == 0 or self._evaluated_at == position.round:
+            return
+        self._evaluated_at = position.round
+
+        def tell(done: int, of: int) -> None:
+            self._progress.show(f"held-out questions {done}/{of}", done / of)
+
+        found = evaluate(
+            parts.learner,
+            parts.tokenizer,
+            parts.plans[Stage.ANSWER],
+            parts.dataset.held_out,
+            config,
+            tell,
+        )
+        parts.metrics.write(
+            HeldOutReport(
+                rounds=position.round,
+                seconds=self._seconds(),
+                questions=found.questions,
+                accuracy=found.greedy,
+                accuracy_sampled=found.sampled,
+                format_rate=found.greedy_format,
+            )
+        )
+
+    def _report(self, position: Position, outcome: Outcome, gathered: Gathered) -> None:
+        report = stage_report(
+            outcome,
+            position=position,
+            seconds=self._seconds(),
+            phase_seconds=self._progress.phase_seconds,
+            questions=self._config.questions,
+            has_reference=self._parts.learner.has_reference,
+            peers=len(self._parts.exchange.peers()),
+            outputs_read=len(gathered.outputs),
+            refused=self._refused + Counter(gathered.refused),
+        )
+        self._parts.metrics.write(report)
+        self._progress.end(report)
+
+    def _wait(self, waiting: Waiting) -> bool:
+        """Tells what is waited for. False, and the wait ends, once the node is to stop."""
+        self._progress.wait(waiting)
+        return not self._stopping
+
+    def _seconds(self) -> float:
+        """Since the node first joined; the time that it was down counts in nothing."""
+        return time.monotonic() - self._joined_at
+
+    def _is_done(self, position: Position) -> bool:
+        return 0 < self._config.rounds <= position.round
+
+
+def _seed(node_seed: int, position: Position) -> int:
+    """A stage's own sampling seed: the same again when a stage is played again after a kill."""
+    material = f"{node_seed}\n{position.round}\n{position.stage_index}".encode()
+    return int.from_bytes(hashlib.sha256(material).digest()[:4]) >> 1

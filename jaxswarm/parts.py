@@ -1,0 +1,70 @@
+"""What a node is told and what it is made of. `jaxswarm.assemble` makes both from a config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxswarm.held_out import EvaluationConfig
+from jaxswarm.journal import Journal
+from jaxswarm.learner.checkpoint import Checkpointer
+from jaxswarm.learner.learner import Learner
+from jaxswarm.learner.sampling import Sampling
+from jaxswarm.metrics import MetricsWriter
+from jaxswarm.records import Stage
+from jaxswarm.stages.dataset import Dataset
+from jaxswarm.stages.registry import StagePlan
+from jaxswarm.status import StatusLine
+from jaxswarm.swarm.exchange import Exchange
+from jaxswarm.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What a node does each round. Lengths are tokens unless said otherwise."""
+
+    name: str
+    """For people."""
+    seed: int
+    """Of this node's sampling; nodes of one swarm should differ in it."""
+    swarm_seed: int
+    """Of the rounds' questions; nodes of one swarm must agree in it."""
+    rounds: int
+    """Rounds to do; 0: until stopped."""
+    questions: int
+    """Of a round."""
+    group: int
+    """Completions of each question."""
+    limit: int
+    """Of a completion."""
+    sampling: Sampling
+    prompt_buckets: tuple[int, ...]
+    completion_buckets: tuple[int, ...]
+    """The last one is `limit`."""
+    publish: str
+    """Which completion of a group is published: see `jaxswarm.stages.merge.choose`."""
+    peers_in_prompt: int
+    """Texts shown for one question, one's own included."""
+    max_peer_chars: int
+    """Longest text of a peer that is shown, in characters."""
+    stage_deadline_s: float
+    """How long a stage waits for the peers in it, in seconds."""
+    checkpoint_stages: int
+    """Stages between checkpoints."""
+    evaluate_rounds: int
+    """Rounds between evaluations; 0: at the start and the end alone."""
+    evaluation: EvaluationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All open and ready; whoever made them closes them."""
+
+    learner: Learner
+    tokenizer: Tokenizer
+    plans: Mapping[Stage, StagePlan]
+    dataset: Dataset
+    exchange: Exchange
+    """Joined."""
+    checkpointer: Checkpointer
+    journal: Journal
+    metrics: MetricsWriter
+    status: StatusLine

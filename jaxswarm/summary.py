@@ -1,0 +1,46 @@
+"""What a run came to, from the figures it left: correct also after any number of restarts."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from jaxswarm.records import STAGES, Position
+from jaxswarm.reports import Reports, StageReport
+from jaxswarm.rundir import Summary
+
+
+def summarise(reports: Reports, *, finished: bool) -> Summary:
+    """The summary of all that a node has reported.
+
+    A stage that was played again after a kill stands twice among the reports; its last one counts.
+    """
+    last: dict[Position, StageReport] = {report.position: report for report in reports.stages}
+    by_round: dict[int, list[StageReport]] = {}
+    for position in sorted(last):
+        by_round.setdefault(position.round, []).append(last[position])
+    whole = [stages for stages in by_round.values() if len(stages) == len(STAGES)]
+    held_out = reports.held_out
+    return Summary(
+        finished=finished,
+        rounds=len(whole),
+        questions=sum(stages[0].questions for stages in by_round.values()),
+        mean_reward=_by_stage(last.values()),
+        first_round_reward=_mean(stage.reward for stage in whole[0]) if whole else None,
+        last_round_reward=_mean(stage.reward for stage in whole[-1]) if whole else None,
+        held_out_before=held_out[0].accuracy if held_out else None,
+        held_out_after=held_out[-1].accuracy if len(held_out) > 1 else None,
+        outputs_read=sum(report.outputs_read for report in last.values()),
+        refused=reports.stages[-1].refused if reports.stages else {},
+    )
+
+
+def _by_stage(reports: Iterable[StageReport]) -> Mapping[str, float]:
+    rewards: dict[str, list[float]] = {str(stage): [] for stage in STAGES}
+    for report in reports:
+        rewards[str(report.position.stage)].append(report.reward)
+    return {stage: _mean(values) for stage, values in rewards.items() if values}
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of those that are numbers: a stage without any completion has none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan

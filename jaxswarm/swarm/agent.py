@@ -1,0 +1,286 @@
+"""The part of a node that lives on the event loop: it beats, listens, watches its daemon and dials.
+
+Nothing here ends the node. What fails is said once, tried again, and means at worst that the node
+goes on alone; only an `InputError` (another manifest, an identity used elsewhere) is handed to the
+node, by `fatal`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from jaxswarm.errors import InputError
+from jaxswarm.records import Position, StageOutput
+from jaxswarm.swarm import codec, keys, manifest
+from jaxswarm.swarm.codec import Heartbeat, Reason
+from jaxswarm.swarm.config import DhtConfig
+from jaxswarm.swarm.dht import Link, LinkError, peer_in
+from jaxswarm.swarm.gate import Gate
+from jaxswarm.swarm.identity import Identity, peer_of
+from jaxswarm.swarm.manifest import Fields, Manifest
+from jaxswarm.swarm.membership import Membership
+from jaxswarm.swarm.rounds import Member
+
+OnEvent = Callable[[str], None]
+
+KEPT_POSITIONS = 6
+"""Own outputs kept to be stored again: those of two rounds, which is what peers may still read."""
+FIRST_RETRY_S = 2.0
+LEAVE_TIMEOUT_S = 2.0
+BEATS_BEFORE_WARNING = 3
+
+
+class Agent:
+    """A node's presence in the swarm. All methods belong on one event loop."""
+
+    def __init__(self, config: DhtConfig, own: Manifest, identity: Identity, on_event: OnEvent):
+        self.gate = Gate(config.name, config.limits)
+        self.fatal: InputError | None = None
+        self.maddrs: tuple[str, ...] = ()
+        self._config = config
+        self._manifest: Fields = own.fields()
+        self._identity = identity
+        self._on_event = on_event
+        self._link: Link | None = None
+        self._membership = Membership(self._manifest, config.member_ttl_s)
+        self._accepted = False  # the manifest, once there was company to compare it with
+        self._started = time.time()
+        self._says: Heartbeat | None = None
+        self._news = asyncio.Event()
+        self._own: dict[Position, bytes] = {}
+        self._unstored: set[Position] = set()
+        self._storing = asyncio.Lock()
+        self._read: dict[tuple[Position, str], StageOutput] = {}
+        self._neighbours: dict[str, str] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Starts the daemon, dials the initial peers, and compares manifests with whom it finds.
+
+        Raises:
+          InputError: an address or port can't be used, the daemon doesn't start, the manifest
+            differs, or the identity is in use elsewhere.
+        """
+        try:
+            self._link = await Link.start(self._config, self._identity, self.gate)
+        except LinkError as error:
+            raise InputError(
+                "the p2p daemon",
+                got=str(error),
+                expected=f"it to start within {self._config.startup_timeout_s:g} s",
+                remedy="check swarm.host_maddrs, or raise swarm.startup_timeout_s",
+            ) from error
+        self.maddrs = await self._link.visible_maddrs()
+        initial = self._config.initial_peers
+        answered = await self._dial(initial)
+        if initial and not answered:
+            self._on_event(
+                f"none of the {len(initial)} initial peers answers ({', '.join(initial)}): "
+                "going on alone, trying again meanwhile"
+            )
+        await self.refresh()
+        self._tasks = [
+            asyncio.create_task(loop)
+            for loop in (self._beat_on(), self._watch_daemon(), self._keep_in_touch(answered))
+        ]
+
+    async def stop(self) -> None:
+        """Says good-bye if there is somebody to hear it, and ends the daemon."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._link and self._says:
+            self._says = replace(self._says, gone=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await self._beat()
+        if self._link:
+            await self._link.stop()
+
+    def say(self, position: Position, *, published: bool, waiting: bool) -> None:
+        """What the heartbeat says from now on; it goes out at once."""
+        session = int(self._started * 1000)
+        self._says = Heartbeat(position, published, waiting, False, session, self._manifest)
+        self._news.set()
+
+    async def publish(self, output: StageOutput) -> bool:
+        """Stores an output, and goes on trying in the background if that fails."""
+        self._own[output.position] = codec.encode_output(output)
+        for position in sorted(self._own)[:-KEPT_POSITIONS]:
+            del self._own[position]
+            self._unstored.discard(position)
+        self._unstored.add(output.position)
+        await self._store_outputs()
+        return output.position not in self._unstored
+
+    async def refresh(self) -> tuple[Member, ...]:
+        """Asks for the newest heartbeats; the live members of this swarm.
+
+        Raises:
+          InputError: as in `start`, as soon as there is somebody to learn it from.
+        """
+        name = keys.members(self._config.name)
+        found = await self._link.get([name], latest=True) if self._link else {}
+        now = time.monotonic()
+        for tag, (payload, expiration) in found.get(name, {}).items():
+            peer = peer_of(tag)
+            heartbeat = codec.decode(payload, peer, self._config.limits)
+            assert isinstance(heartbeat, Heartbeat), "the gate lets nothing else under this key"
+            if peer == self._identity.peer:
+                self._check_session(heartbeat, expiration)
+            else:
+                self._membership.hear(peer, heartbeat, expiration, now)
+        self._membership.forget()
+        self._check_manifests(now)
+        return self._membership.live(now)
+
+    def members(self) -> tuple[Member, ...]:
+        """The live members as heard last."""
+        return self._membership.live(time.monotonic())
+
+    async def read(self, position: Position, peers: Collection[str]) -> dict[str, StageOutput]:
+        """The outputs of these peers, as far as they are out. The first one read stays the one."""
+        name_of = {
+            peer: keys.output(self._config.name, position, peer)
+            for peer in peers
+            if (position, peer) not in self._read
+        }
+        found = await self._link.get(list(name_of.values()), latest=False) if self._link else {}
+        for peer, name in name_of.items():
+            for payload, _ in found.get(name, {}).values():
+                output = codec.decode(payload, peer, self._config.limits)
+                assert isinstance(output, StageOutput), "the gate lets nothing else under this key"
+                self._read[position, peer] = output
+        for known in [key for key in self._read if key[0].round < position.round - 1]:
+            del self._read[known]
+        return {p: self._read[position, p] for p in peers if (position, p) in self._read}
+
+    async def _beat(self) -> bool:
+        if not self._link or not self._says:
+            return False
+        payload = codec.encode_heartbeat(self._says)
+        name = keys.members(self._config.name)
+        ttl_s = self._config.member_ttl_s
+        return await self._link.store(name, self._identity.tag, payload, ttl_s)
+
+    async def _store_outputs(self) -> None:
+        async with self._storing:  # of two stores at once, the one that ends last would be refused
+            for position in sorted(self._unstored):
+                payload, ttl_s = self._own.get(position), self._config.output_ttl_s
+                if not payload or not self._link:
+                    continue
+                name = keys.output(self._config.name, position, self._identity.peer)
+                if await self._link.store(name, self._identity.tag, payload, ttl_s):
+                    self._unstored.discard(position)
+
+    async def _beat_on(self) -> None:
+        failures = 0
+        while not self.fatal:
+            if self._says:
+                failures = 0 if await self._beat() else failures + 1
+                if failures == BEATS_BEFORE_WARNING:
+                    self._on_event("heartbeats don't get through; the others may count us as gone")
+                await self._store_outputs()
+            try:
+                await self.refresh()
+            except InputError as error:
+                self.fatal = error
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.heartbeat_s):
+                    await self._news.wait()
+            self._news.clear()
+
+    async def _watch_daemon(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.watch_s)
+            assert self._link
+            try:
+                self._neighbours = await self._link.connections() or self._neighbours
+            except LinkError as error:
+                self._on_event(f"{error}; starting it again")
+                await self._restart(self._link)
+
+    async def _restart(self, old: Link) -> None:
+        """A new daemon with the same identity and ports, and the same neighbours as before."""
+        self._link = None
+        await old.stop()
+        pause_s = FIRST_RETRY_S
+        while not self._link:
+            try:
+                self._link = await Link.start(self._config, self._identity, self.gate, old)
+            except (LinkError, InputError) as error:
+                self._on_event(f"the p2p daemon doesn't start again yet: {error}")
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, self._config.retry_s)
+        self.maddrs = await self._link.visible_maddrs()
+        answered = await self._dial({*self._config.initial_peers, *self._neighbours.values()})
+        self._on_event(f"the p2p daemon runs again; {len(answered)} peers answer")
+        self._unstored.update(self._own)
+        self._news.set()
+
+    async def _keep_in_touch(self, answered: Collection[str]) -> None:
+        """Dials initial peers that were lost or never answered, at growing pauses."""
+        lost = {
+            maddr: _Retry(FIRST_RETRY_S, time.monotonic() + FIRST_RETRY_S)
+            for maddr in self._config.initial_peers
+            if maddr not in answered
+        }
+        while True:
+            await asyncio.sleep(FIRST_RETRY_S / 2)
+            link, now = self._link, time.monotonic()
+            if not link:
+                continue
+            for maddr in self._config.initial_peers:
+                if not link.knows(peer_in(maddr)):
+                    lost.setdefault(maddr, _Retry(FIRST_RETRY_S, now))
+            due = [maddr for maddr, retry in lost.items() if retry.at <= now]
+            for maddr in await self._dial(due):
+                del lost[maddr]
+                self._on_event(f"in touch with {maddr}")
+                self._unstored.update(self._own)
+                self._news.set()
+            for maddr in lost.keys() & set(due):
+                pause_s = min(2 * lost[maddr].pause_s, self._config.retry_s)
+                lost[maddr] = _Retry(pause_s, time.monotonic() + pause_s)
+
+    async def _dial(self, maddrs: Iterable[str]) -> set[str]:
+        """The addresses among these whose peers answered."""
+        link = self._link
+        others = [maddr for maddr in maddrs if peer_in(maddr) != self._identity.peer]
+        if not link:
+            return set()
+        answers = await asyncio.gather(*(link.connect(maddr) for maddr in others))
+        return {maddr for maddr, answer in zip(others, answers, strict=True) if answer}
+
+    def _check_session(self, heartbeat: Heartbeat, expiration: float) -> None:
+        """Raises if an older process than this one has beaten with our key since we started.
+
+        The last heartbeat of an earlier run of this node is older than our start. Of two live
+        processes the younger one gives way.
+        """
+        written_since = expiration > self._started + self._config.member_ttl_s
+        if heartbeat.session < int(self._started * 1000) and written_since and not heartbeat.gone:
+            raise InputError(
+                f"identity file {self._identity.path}",
+                got="in use by a live node elsewhere in the swarm",
+                expected="one identity for each node",
+                remedy="stop that node, or give this one another identity file",
+            )
+
+    def _check_manifests(self, now: float) -> None:
+        manifests = list(self._membership.manifests(now))
+        for peer, fields in manifests:
+            if fields != self._manifest:
+                reason = Reason.OTHER_MANIFEST
+                self.gate.refusals.count(reason, peer.encode(), repr(fields).encode())
+        if manifests and not self._accepted:
+            manifest.check(self._manifest, (fields for _, fields in manifests))
+            self._accepted = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    pause_s: float
+    at: float

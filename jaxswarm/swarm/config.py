@@ -1,0 +1,55 @@
+"""The settings of a swarm, as main.py fills them in."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a peer's record may be at most. What is larger is refused whole, never cut.
+
+    `max_record_bytes` bounds one packed record, without its signature; hivemind fails between 4 and
+    5 MB a message. `max_text_chars` bounds one reply, `max_replies` the replies of one output.
+    `max_ttl_s` bounds how long a record may ask to be kept, counted from when it is seen.
+    """
+
+    max_record_bytes: int = 512 * 1024
+    max_text_chars: int = 16 * 1024
+    max_replies: int = 256
+    max_ttl_s: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DhtConfig:
+    """How a node stands in the network. Times in seconds.
+
+    `name`: the swarm's name; several swarms can share peers. `identity_path`: the node's key, made
+    when missing. `initial_peers`: multiaddrs of nodes to join, each ending in /p2p/<id>; with none
+    a swarm is started. `host_maddrs`: where to listen; port 0 takes a free one. `announce_maddrs`:
+    what others are told to dial, where that differs. `use_relay`: others may be reached through
+    relays. `use_auto_relay`: this node looks for a relay when it can't be reached itself.
+    `client_mode`: this node stores nothing for others and takes no calls.
+
+    `startup_timeout_s`: for the p2p daemon. `call_timeout_s`: for one store or one look-up over
+    the network. `heartbeat_s`: between two heartbeats. `member_ttl_s`: silence after which a peer
+    counts as gone. `output_ttl_s`: how long outputs are kept, longer than a round. `poll_s`:
+    between two looks while waiting. `watch_s`: between two checks of the daemon. `retry_s`: the
+    longest pause between two attempts to reach an initial peer.
+    """
+
+    name: str
+    identity_path: str
+    initial_peers: tuple[str, ...] = ()
+    host_maddrs: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    announce_maddrs: tuple[str, ...] = ()
+    use_relay: bool = True
+    use_auto_relay: bool = False
+    client_mode: bool = False
+    startup_timeout_s: float = 60.0
+    call_timeout_s: float = 10.0
+    heartbeat_s: float = 5.0
+    member_ttl_s: float = 30.0
+    output_ttl_s: float = 3600.0
+    poll_s: float = 1.0
+    watch_s: float = 3.0
+    retry_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,282 @@
+"""The link to the network: one hivemind DHT node and its p2p daemon. The only importer of hivemind.
+
+`DHTNode` on the caller's event loop, never `hivemind.DHT`: that forks, which is unsafe once JAX
+runs, and its pipe breaks on messages of tens of kilobytes. Three things are done otherwise than
+hivemind does them by itself:
+- The daemon starts without initial peers, for which it would die if none of them answered
+  (hivemind 1.1.12). They are dialled afterwards, as often as need be.
+- All caches are off: heartbeats must be fresh, outputs are read once, and hivemind's table of
+  pending reads never forgets a key.
+- Every record passes the gate (gate.py), so that one bad value can't break a read of others.
+
+When this process dies in whatever way, the daemon ends by itself: at once if a connection to it was
+open (2 s, measured), else after the idle time below.
+"""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from hivemind.dht.crypto import RSASignatureValidator
+from hivemind.dht.node import DHTNode
+from hivemind.dht.routing import DHTID
+from hivemind.dht.validation import DHTRecord
+from hivemind.p2p import P2P, PeerID
+from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.utils.crypto import RSAPrivateKey
+from hivemind.utils.multiaddr import Multiaddr
+from hivemind.utils.timed_storage import get_dht_time
+
+from jaxswarm.errors import InputError
+from jaxswarm.swarm import ports
+from jaxswarm.swarm.codec import Reason, RefusedError
+from jaxswarm.swarm.config import DhtConfig
+from jaxswarm.swarm.gate import Gate
+from jaxswarm.swarm.identity import Identity, peer_of_packed
+
+IDLE_TIMEOUT_S = 20.0
+SIGNATURE_BYTES = 1024
+"""Room for the signature of the largest accepted key, and its frame."""
+STOP_TIMEOUT_S = 2.0
+DAEMON_TIMEOUT_S = 5.0
+
+Found = Mapping[bytes, tuple[bytes, float]]
+"""What lies under a key: by owner tag, the payload and its expiration in seconds since 1970."""
+
+
+class LinkError(Exception):
+    """The daemon doesn't start, doesn't answer or has died."""
+
+
+def check_addresses(config: DhtConfig) -> None:
+    """Raises InputError for an address that can't be one, before anything is started."""
+    for flag, addresses in (
+        ("initial_peers", config.initial_peers),
+        ("host_maddrs", config.host_maddrs),
+        ("announce_maddrs", config.announce_maddrs),
+    ):
+        for address in addresses:
+            expected = _fault(flag, address)
+            if expected:
+                raise InputError(
+                    f"swarm.{flag}",
+                    got=address,
+                    expected=expected,
+                    remedy="take the address as the running node printed it"
+                    if flag == "initial_peers"
+                    else "correct the address",
+                )
+
+
+def peer_in(maddr: str) -> str:
+    """The id of the peer to which a multiaddr leads: its last /p2p/ part, after any relay."""
+    return maddr.rpartition("/p2p/")[2]
+
+
+class Link:
+    """A running DHT node. All methods belong on the event loop that started it."""
+
+    def __init__(self, p2p: P2P, node: DHTNode, config: DhtConfig, hosts: tuple[str, ...]):
+        self.hosts = hosts
+        self._p2p = p2p
+        self._node = node
+        self._config = config
+
+    @classmethod
+    async def start(
+        cls,
+        config: DhtConfig,
+        identity: Identity,
+        gate: Gate,
+        previous: "Link | None" = None,
+    ) -> "Link":
+        """Starts the daemon and the node on it; alone until `connect`.
+
+        Args:
+          previous: the stopped link that this one replaces. The daemon listens where it did, and
+            what it kept for others lives on.
+
+        Raises:
+          InputError: an address of `host_maddrs` is not of this machine, or its port is in use.
+          LinkError: the daemon doesn't start, with its own words.
+        """
+        logging.getLogger("hivemind").setLevel(logging.CRITICAL)  # failures are reported by us
+        os.environ.setdefault("GOLOG_LOG_LEVEL", "FATAL")
+        hosts = previous.hosts if previous else config.host_maddrs
+        await ports.wait_until_free(hosts)
+        try:
+            async with asyncio.timeout(config.startup_timeout_s):
+                p2p = await P2P.create(
+                    identity_path=str(identity.path),
+                    host_maddrs=hosts,
+                    announce_maddrs=config.announce_maddrs or None,
+                    use_relay=config.use_relay,
+                    use_auto_relay=config.use_auto_relay,
+                    trusted_relays=config.initial_peers if config.use_auto_relay else None,
+                    dht_mode="client" if config.client_mode else "server",
+                    startup_timeout=config.startup_timeout_s,
+                    idle_timeout=IDLE_TIMEOUT_S,
+                )
+                node = await DHTNode.create(
+                    p2p=p2p,
+                    node_id=DHTID.generate(identity.peer),  # a restarted node takes its old place
+                    record_validator=_Gatekeeper(identity.private_key, gate),
+                    client_mode=config.client_mode,
+                    wait_timeout=config.call_timeout_s / 2,
+                    cache_locally=False,
+                    cache_nearest=0,
+                    cache_on_store=False,
+                    cache_refresh_before_expiry=0,
+                    reuse_get_requests=False,
+                    blacklist_time=2.0,
+                    backoff_rate=1.0,
+                )
+                visible = [str(maddr) for maddr in await p2p.get_visible_maddrs()]
+        except TimeoutError as error:
+            raise LinkError(f"no p2p daemon after {config.startup_timeout_s:g} s") from error
+        except (EOFError, P2PDaemonError, OSError) as error:
+            raise LinkError(str(error)) from error
+        assert str(p2p.peer_id) == identity.peer, (p2p.peer_id, identity.peer)
+        if previous:
+            node.protocol.storage = previous._node.protocol.storage
+        return cls(p2p, node, config, ports.taken(hosts, visible))
+
+    async def store(self, key: str, tag: bytes, payload: bytes, ttl_s: float) -> bool:
+        """Stores a signed record, to be kept for `ttl_s` seconds. True if it was taken.
+
+        A record that lives longer replaces the one before it under the same key and tag.
+        """
+        expiration = get_dht_time() + ttl_s
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                return await self._node.store(key, payload, expiration, subkey=tag)
+        except Exception:  # noqa: BLE001 whatever breaks inside hivemind is a failed call to us
+            return False
+
+    async def get(self, names: Sequence[str], *, latest: bool) -> dict[str, Found]:
+        """What lies under these keys; a key under which nothing is found in time is left out.
+
+        Args:
+          latest: ask all nodes that may hold the key and join their answers, instead of taking the
+            first one.
+        """
+
+        async def read(name: str) -> Found:
+            try:
+                async with asyncio.timeout(self._config.call_timeout_s):
+                    found = await self._node.get(name, latest=latest)
+            except Exception:  # noqa: BLE001 as for `store`
+                return {}
+            entries = found.value if found else {}
+            return {tag: (entry.value, entry.expiration_time) for tag, entry in entries.items()}
+
+        answers = await asyncio.gather(*(read(name) for name in names))
+        return {name: found for name, found in zip(names, answers, strict=True) if found}
+
+    async def connect(self, maddr: str) -> bool:
+        """Dials a peer and, if it answers, makes both known to each other. False if it doesn't."""
+        peer = PeerID.from_base58(peer_in(maddr))
+        address = Multiaddr(maddr.rpartition("/p2p/")[0])
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                # P2P has no public way to dial an address; its client does.
+                client: Any = self._p2p._client
+                await client.connect(peer, [address])
+                if await self._node.protocol.call_ping(peer) is None:
+                    return False
+                await self._node.find_nearest_nodes([self._node.node_id])
+        except (TimeoutError, EOFError, P2PDaemonError, OSError):
+            return False
+        return True
+
+    def knows(self, peer: str) -> bool:
+        """Whether the peer answered lately, so that calls may go to it."""
+        return self._node.protocol.routing_table.get(peer_id=PeerID.from_base58(peer)) is not None
+
+    async def connections(self) -> dict[str, str]:
+        """The peers to which the daemon holds a connection, each with an address that leads to it.
+
+        Raises:
+          LinkError: the daemon is dead or hangs. It is asked here and nowhere else.
+        """
+        try:
+            async with asyncio.timeout(DAEMON_TIMEOUT_S):
+                infos = await self._p2p.list_peers()
+        except (TimeoutError, EOFError, P2PDaemonError, OSError) as error:
+            raise LinkError(f"the p2p daemon doesn't answer: {error!r}") from error
+        return {
+            str(info.peer_id): f"{info.addrs[0]}/p2p/{info.peer_id}" for info in infos if info.addrs
+        }
+
+    async def visible_maddrs(self) -> tuple[str, ...]:
+        """The addresses by which others reach this node, as they would name them to join it."""
+        return tuple(str(maddr) for maddr in await self._node.get_visible_maddrs(latest=True))
+
+    async def stop(self) -> None:
+        """Ends the daemon, by force if it hangs."""
+        self._node.is_alive = False
+        child: Any = self._p2p._child
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._p2p.shutdown()
+        except TimeoutError:
+            child.kill()  # a stopped process takes no other signal
+            await child.wait()
+
+
+class _Gatekeeper(RSASignatureValidator):
+    """hivemind's check of signatures, made strict, with the gate behind it.
+
+    By itself hivemind accepts any record that claims no owner.
+    """
+
+    # Only the frame at the very end: a text may hold the same characters.
+    _SIGNATURE_RE = re.compile(rb"\[signature:([A-Za-z0-9+/=]+)\]\Z")
+
+    def __init__(self, private_key: rsa.RSAPrivateKey, gate: Gate):
+        super().__init__(_NodeKey(private_key))
+        self._gate = gate
+
+    def validate(self, record: DHTRecord) -> bool:
+        try:
+            self._check(record)
+        except RefusedError as error:
+            self._gate.refusals.count(error.reason, record.key, record.subkey, record.value)
+            return False
+        return True
+
+    def _check(self, record: DHTRecord) -> None:
+        if len(record.value) > self._gate.limits.max_record_bytes + SIGNATURE_BYTES:
+            raise RefusedError(Reason.OVERSIZED)
+        try:
+            peer = peer_of_packed(record.subkey)
+        except ValueError as error:
+            raise RefusedError(Reason.UNSIGNED) from error
+        if not super().validate(record):
+            raise RefusedError(Reason.FORGED)
+        self._gate.admit(record.key, peer, self.strip_value(record), record.expiration_time)
+
+
+class _NodeKey(RSAPrivateKey):
+    """A key of our own in place of the new one that hivemind would make."""
+
+    def __init__(self, private_key: rsa.RSAPrivateKey):
+        self._private_key = private_key
+
+
+def _fault(flag: str, address: str) -> str | None:
+    """What was expected instead of this address; None if it will do."""
+    example = "a multiaddr like /ip4/203.0.113.7/tcp/31337"
+    try:
+        Multiaddr(address)
+    except (ValueError, TypeError):
+        return example + ("/p2p/<peer id>" if flag == "initial_peers" else "")
+    if flag == "initial_peers" and not all(address.rpartition("/p2p/")[::2]):
+        return f"{example}/p2p/<peer id>"
+    if flag == "announce_maddrs" and re.search(r"/(tcp|udp)/0(/|$)", address):
+        return "an announced address with its real port, not 0"
+    return None

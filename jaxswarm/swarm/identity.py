@@ -1,0 +1,195 @@
+"""Who a node is: an RSA key in a file, the peer id that follows, and one live owner at a time.
+
+The file has libp2p's form, so hivemind's own tools read it and it reads theirs: a protobuf message
+of key type and DER bytes. A peer id is the hash of the public key (libp2p's peer-id specification),
+so a record's owner tag, which holds the key, proves whose record it is.
+"""
+
+import fcntl
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import base58
+import msgpack
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from jaxswarm.errors import InputError
+
+KEY_BITS = 2048
+MAX_KEY_BITS = 4096
+"""Larger keys of peers are refused: each check of a signature would cost more."""
+
+_MAX_FILE_BYTES = 16 * 1024
+_KEY_TYPE_RSA = b"\x08\x00"  # protobuf: field 1, varint 0
+_DATA_TAG = b"\x12"  # protobuf: field 2, bytes
+_SHA2_256 = b"\x12\x20"  # multihash: function and length
+_TAG_START, _TAG_END = b"[owner:", b"]"
+_MAX_TAG_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A node's key, held for as long as it lives.
+
+    `peer`: its id in the swarm. `tag`: hivemind's owner mark, the subkey of all that it signs.
+    """
+
+    path: Path
+    private_key: rsa.RSAPrivateKey
+    peer: str
+    tag: bytes
+    _lock: int
+
+    def close(self) -> None:
+        """Lets another node take the file. Call once."""
+        os.close(self._lock)
+
+
+def open_identity(path: Path) -> Identity:
+    """Reads the key at `path`, makes one where there is none, and holds it against other nodes.
+
+    The hold ends with the process, however it ends.
+
+    Raises:
+      InputError: the file is no key, can't be read or made, or a live node uses it.
+    """
+    try:
+        if not path.exists():
+            _create(path)
+        lock = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise _explained(path, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        private_key = _parse(path, os.read(lock, _MAX_FILE_BYTES))
+    except OSError as error:
+        os.close(lock)
+        raise _explained(path, error) from error
+    except InputError:
+        os.close(lock)
+        raise
+    public_key = private_key.public_key()
+    return Identity(path, private_key, peer_id(public_key), owner_tag(public_key), lock)
+
+
+def _explained(path: Path, error: OSError) -> InputError:
+    if isinstance(error, BlockingIOError):
+        return InputError(
+            f"identity file {path}",
+            got="in use by a live node on this machine",
+            expected="one identity for each node",
+            remedy="stop that node, or give this one another identity file",
+        )
+    return InputError(
+        f"identity file {path}",
+        got=error.strerror or str(error),
+        expected="a readable key file, or a place to make one",
+        remedy="check the path and its rights, or name another one",
+    )
+
+
+def peer_id(public_key: rsa.RSAPublicKey) -> str:
+    """libp2p's id of the owner of this key, "Qm...": base58 of the multihash of the packed key."""
+    der = public_key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    digest = hashlib.sha256(_message(der)).digest()
+    return base58.b58encode(_SHA2_256 + digest).decode()
+
+
+def owner_tag(public_key: rsa.RSAPublicKey) -> bytes:
+    """hivemind's mark of a protected record: [owner:<key in OpenSSH's form>]."""
+    key = public_key.public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return _TAG_START + key + _TAG_END
+
+
+def peer_of(tag: object) -> str:
+    """The peer whose owner tag this is.
+
+    Raises:
+      ValueError: it is not exactly the tag of one RSA key, which leaves one key no second tag.
+    """
+    if not isinstance(tag, bytes) or len(tag) > _MAX_TAG_BYTES:
+        raise ValueError("no owner tag")
+    if not tag.startswith(_TAG_START) or not tag.endswith(_TAG_END):
+        raise ValueError("no owner tag")
+    try:
+        public_key = serialization.load_ssh_public_key(tag[len(_TAG_START) : -len(_TAG_END)])
+    except UnsupportedAlgorithm as error:
+        raise ValueError("no RSA key") from error
+    if not isinstance(public_key, rsa.RSAPublicKey):
+        raise ValueError("no RSA key")
+    if not KEY_BITS <= public_key.key_size <= MAX_KEY_BITS or owner_tag(public_key) != tag:
+        raise ValueError("no plain RSA key of an accepted size")
+    return peer_id(public_key)
+
+
+def peer_of_packed(subkey: bytes) -> str:
+    """`peer_of` for a tag as it travels, packed by msgpack. Raises ValueError like it."""
+    try:
+        return peer_of(msgpack.unpackb(subkey))
+    except TypeError as error:
+        raise ValueError("no owner tag") from error
+
+
+def _create(path: Path) -> None:
+    """Writes a new key. Of two nodes that try at once, one wins and the other reads its key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    der = key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "wb") as file:
+            file.write(_message(der))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _parse(path: Path, data: bytes) -> rsa.RSAPrivateKey:
+    try:
+        key = serialization.load_der_private_key(_message_data(data), password=None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise ValueError("no RSA key")
+        if not KEY_BITS <= key.key_size <= MAX_KEY_BITS:
+            raise ValueError("no RSA key of an accepted size")
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InputError(
+            f"identity file {path}",
+            got=f"{len(data)} bytes that are no key of a node",
+            expected=f"an RSA key of {KEY_BITS} to {MAX_KEY_BITS} bits in libp2p's protobuf form",
+            remedy="name the right file, or a path where none is: a new key is made there",
+        ) from error
+    return key
+
+
+def _message(der: bytes) -> bytes:
+    """libp2p's key message: type RSA, then the bytes with their length as a protobuf varint."""
+    length, rest = b"", len(der)
+    while rest >= 0x80:
+        length, rest = length + bytes([rest & 0x7F | 0x80]), rest >> 7
+    return _KEY_TYPE_RSA + _DATA_TAG + length + bytes([rest]) + der
+
+
+def _message_data(message: bytes) -> bytes:
+    """The DER bytes of a key message. Raises ValueError if it is not exactly one of an RSA key."""
+    start = len(_KEY_TYPE_RSA + _DATA_TAG)
+    for width in (1, 2, 3):  # of the length, which is the one field of variable width
+        der = message[start + width :]
+        if der and _message(der) == message:
+            return der
+    raise ValueError("no libp2p RSA key message")

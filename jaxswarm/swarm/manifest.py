@@ -1,0 +1,58 @@
+"""What all nodes of a swarm must have in common. It travels in every heartbeat.
+
+So it lives as long as any member does, whoever started the swarm, and needs no record of its own.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from jaxswarm.errors import InputError
+
+PROTOCOL = 1
+"""The rules of the rounds and the meaning of the records. The packing has a version of its own."""
+
+Fields = tuple[tuple[str, int | str], ...]
+"""A manifest as it travels: (name, value) in the order of the names, whatever fields it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """This node's side of the bargain.
+
+    `data`: the fingerprint of the training questions. `prompts`: the prompt set's name and version.
+    """
+
+    data: str
+    question_seed: int
+    questions_per_round: int
+    prompts: str
+    protocol: int = PROTOCOL
+
+    def fields(self) -> Fields:
+        return tuple(sorted(asdict(self).items()))
+
+
+def check(own: Fields, others: Iterable[Fields]) -> None:
+    """Raises if more of the live members disagree with `own` than agree.
+
+    One liar can't lock a node out of a swarm that has an honest member.
+
+    Raises:
+      InputError: names the first field that differs from the manifest most members have, with both
+        values.
+    """
+    counts = Counter(others)
+    agree = counts.pop(own, 0)
+    if sum(counts.values()) <= agree:
+        return
+    theirs = dict(max(counts.items(), key=lambda item: (item[1], repr(item[0])))[0])
+    mine = dict(own)
+    names = sorted(mine.keys() | theirs.keys(), key=lambda name: (name != "protocol", name))
+    name = next(name for name in names if mine.get(name) != theirs.get(name))
+    raise InputError(
+        f"the swarm's manifest, field {name!r}",
+        got=mine.get(name),
+        expected=f"{theirs.get(name)!r}, as the swarm's members have it",
+        remedy="take the swarm's value, or join another swarm or start one under another name",
+    )

@@ -1,0 +1,105 @@
+"""Rounds without a coordinator: what a node does next follows from the heartbeats it hears.
+
+Every rule is a pure function of the *others*: the live members of the swarm as this node hears
+them, itself left out. No rule trusts a single peer: one that lies about its position moves nobody
+as long as at least two honest nodes (oneself included) are live, and it holds nobody beyond a
+stage's deadline.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jaxswarm.records import STAGES, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What one peer's latest heartbeat said.
+
+    `published`: its output for `position` is out. `waiting`: it stands idle before `position` and
+    starts when the others get there. `heard_at`: when this node heard it, in seconds of this node's
+    monotonic clock, so that no peer's clock decides who is alive.
+    """
+
+    peer: str
+    position: Position
+    published: bool
+    waiting: bool
+    heard_at: float
+
+
+def live(members: Iterable[Member], now: float, ttl_s: float) -> tuple[Member, ...]:
+    """The members heard within the last `ttl_s` seconds, in the order of their ids."""
+    heard = (member for member in members if now - member.heard_at <= ttl_s)
+    return tuple(sorted(heard, key=lambda member: member.peer))
+
+
+def to_await(position: Position, others: Iterable[Member]) -> frozenset[str]:
+    """The peers whose output for `position` ends the stage: those in it, or one stage before it.
+
+    One stage behind is on its way. Further behind is not waited for: it will skip ahead by
+    `go_on`, or its outputs come too late to matter.
+    """
+    return frozenset(m.peer for m in others if 0 <= _stages_between(m.position, position) <= 1)
+
+
+def said_published(position: Position, others: Iterable[Member]) -> frozenset[str]:
+    """Those in the stage whose heartbeat says that their output for it is out: worth a look-up."""
+    return frozenset(m.peer for m in others if m.position == position and m.published)
+
+
+def to_read_once(position: Position, others: Iterable[Member]) -> frozenset[str]:
+    """The peers at most one round ahead of `position`: had they an output for it, it is out.
+
+    Those that wait before their position came from nowhere and have none.
+    """
+    return frozenset(
+        m.peer
+        for m in others
+        if not m.waiting and 0 < _stages_between(position, m.position) <= len(STAGES)
+    )
+
+
+def target_round(own_round: int, others: Iterable[Member]) -> int:
+    """The highest round that at least half of the live nodes have reached, this one included.
+
+    Never below `own_round`: a node does not go back. Who waits for a round has not reached it.
+    """
+    rounds = sorted([own_round, *(m.position.round for m in others if not m.waiting)], reverse=True)
+    half = (len(rounds) + 1) // 2
+    return max(own_round, rounds[half - 1])
+
+
+def go_on(position: Position, others: Sequence[Member], *, joining: bool) -> Position:
+    """Where a node takes its next step that would otherwise take it at `position`.
+
+    In step with the swarm: at `position`. Behind it, or `joining` (it has had no part in that round
+    so far): at the answer stage of the swarm's round while most who have reached it are still
+    answering, else at that of the following round, so that nobody who has finished an answer
+    waits for one that has just begun.
+    """
+    round_ = target_round(position.round, others)
+    late = round_ > position.round or (joining and position.stage_index == 0)
+    if not late:
+        return position
+    there = [m for m in others if m.position.round >= round_ and not m.waiting]
+    answering = [m for m in there if m.position == Position(round_, 0) and not m.published]
+    if not there or 2 * len(answering) > len(there):
+        return Position(round_, 0)
+    return Position(round_ + 1, 0)
+
+
+def may_start(position: Position, others: Iterable[Member]) -> bool:
+    """Whether a node that waits before `position` starts: half of those at work are in its round.
+
+    True without others at work: if all wait, nobody would ever start.
+    """
+    at_work = [m for m in others if not m.waiting]
+    reached = [m for m in at_work if m.position.round >= position.round]
+    return 2 * len(reached) >= len(at_work)
+
+
+def _stages_between(early: Position, late: Position) -> int:
+    """How many stages `late` lies after `early`; negative if before it."""
+    rounds = late.round - early.round
+    return rounds * len(STAGES) + late.stage_index - early.stage_index

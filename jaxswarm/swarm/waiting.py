@@ -1,0 +1,111 @@
+"""The two waits of a node, for its peers' outputs and for its round, over any transport."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxswarm.records import Position, StageOutput
+from jaxswarm.swarm import rounds
+from jaxswarm.swarm.rounds import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a node waits for right now, for the status line.
+
+    `missing`: the peers waited for. `read`: how many outputs are in hand. `deadline_s`: when it
+    goes on without the missing ones, in seconds from the start of the wait.
+    """
+
+    position: Position
+    missing: tuple[str, ...]
+    read: int
+    waited_s: float
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a stage brought in.
+
+    `outputs`: one per peer that was read, without one's own, in the order of the peers' ids.
+    `missing`: the peers that were waited for in vain. `refused`: records refused since the node
+    started, by reason.
+    """
+
+    outputs: tuple[StageOutput, ...]
+    missing: tuple[str, ...]
+    refused: Mapping[str, int]
+    waited_s: float
+
+
+OnWait = Callable[[Waiting], bool]
+"""Called again and again while a node waits; False ends the wait."""
+
+
+class Transport(Protocol):
+    """What the waits need of an exchange."""
+
+    def look(self) -> tuple[Member, ...]:
+        """The live members as they are now, this node left out."""
+        ...
+
+    def read(self, position: Position, peers: Collection[str]) -> Mapping[str, StageOutput]:
+        """The outputs of these peers for `position`, as far as they are out and valid."""
+        ...
+
+    def pause(self, at_most_s: float) -> None:
+        """Sleeps until there may be something new to see, but no longer than told."""
+        ...
+
+    def refused(self) -> Mapping[str, int]: ...
+
+
+def gather(
+    transport: Transport, position: Position, deadline_s: float, on_wait: OnWait
+) -> Gathered:
+    """Reads outputs until every expected one is in hand, or `deadline_s` seconds have passed.
+
+    Who counts follows from the heartbeats of each moment: a peer that dies in the meantime is no
+    longer waited for, one that appears is.
+    """
+    start = time.monotonic()
+    outputs: dict[str, StageOutput] = {}
+    looked_up_once: set[str] = set()
+    while True:
+        others = transport.look()
+        awaited = rounds.to_await(position, others)
+        once = rounds.to_read_once(position, others) - looked_up_once
+        waited_s = time.monotonic() - start
+        # All at the deadline: where the last heartbeat was lost, the output may be out.
+        out = awaited if waited_s >= deadline_s else rounds.said_published(position, others)
+        wanted = (out | once) - outputs.keys()
+        if wanted:
+            outputs.update(transport.read(position, sorted(wanted)))
+        looked_up_once |= once
+        missing = tuple(sorted(awaited - outputs.keys()))
+        if not missing or waited_s >= deadline_s:
+            return Gathered(_sorted(outputs), missing, transport.refused(), waited_s)
+        still = Waiting(position, missing, len(outputs), waited_s, deadline_s)
+        if not on_wait(still):
+            return Gathered(_sorted(outputs), missing, transport.refused(), waited_s)
+        transport.pause(deadline_s - waited_s)
+
+
+def wait_for(transport: Transport, position: Position, deadline_s: float, on_wait: OnWait) -> None:
+    """Returns when the swarm has reached the round of `position`, or after `deadline_s` seconds."""
+    start = time.monotonic()
+    while True:
+        others = transport.look()
+        waited_s = time.monotonic() - start
+        if rounds.may_start(position, others) or waited_s >= deadline_s:
+            return
+        behind = tuple(m.peer for m in others if m.position.round < position.round)
+        if not on_wait(Waiting(position, behind, 0, waited_s, deadline_s)):
+            return
+        transport.pause(deadline_s - waited_s)
+
+
+def _sorted(outputs: Mapping[str, StageOutput]) -> tuple[StageOutput, ...]:
+    return tuple(outputs[peer] for peer in sorted(outputs))

@@ -1,0 +1,91 @@
+"""Generation against the plain full forward pass."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxswarm.learner.generate import generate
+from jaxswarm.learner.sampling import GREEDY, Sampling
+from tests.learner import tiny
+
+STOP = (3, 4, 5, 6, 7, 8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.model()
+
+
+def roll(model, sampling, *, seed=0, prompt=tiny.PROMPT_QxP, stop=STOP, group=4, limit=10):
+    program = jax.jit(
+        lambda key: generate(
+            model,
+            jnp.asarray(prompt),
+            jnp.asarray(tiny.LENGTH_Q),
+            key,
+            group=group,
+            limit=limit,
+            sampling=sampling,
+            stop_tokens=stop,
+        )
+    )
+    return jax.device_get(program(jax.random.key(seed)))
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(), Sampling(0.8)])
+def test_tokens_and_log_probabilities_are_those_of_the_full_forward(model, sampling):
+    rollout = roll(model, sampling)
+    temperature = sampling.temperature or 1.0
+    plain = tiny.plain_logprobs(model, rollout.token_QxGxC, temperature)
+    drawn = np.arange(10) < rollout.length_QxG[..., None]
+    expected = tiny.chosen(plain, rollout.token_QxGxC)
+    np.testing.assert_allclose(rollout.logprob_QxGxC[drawn], expected[drawn], atol=1e-4)
+    if sampling == GREEDY:
+        np.testing.assert_array_equal(rollout.token_QxGxC[drawn], plain.argmax(-1)[drawn])
+    assert len(set(rollout.length_QxG.ravel())) > 1, "rows that end early are part of this test"
+
+
+def test_rows_end_at_their_first_stop_token_and_hold_nothing_after_it(model):
+    rollout = roll(model, Sampling())
+    assert rollout.ended_QxG.any()
+    assert not rollout.ended_QxG.all()
+    for q, g in np.ndindex(4, 4):
+        length, tokens = rollout.length_QxG[q, g], rollout.token_QxGxC[q, g]
+        assert rollout.ended_QxG[q, g] == (tokens[length - 1] in STOP)
+        assert length == 10 or rollout.ended_QxG[q, g]
+        assert not np.isin(tokens[: length - 1], STOP).any()
+        assert not tokens[length:].any()
+        assert not rollout.logprob_QxGxC[q, g, length:].any()
+
+
+def test_without_stop_tokens_every_row_reaches_the_limit(model):
+    rollout = roll(model, Sampling(), stop=())
+    assert (rollout.length_QxG == 10).all()
+    assert not rollout.ended_QxG.any()
+
+
+def test_the_same_seed_draws_the_same_tokens_and_another_seed_others(model):
+    first, again, other = (roll(model, Sampling(), seed=seed) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(first.token_QxGxC, again.token_QxGxC)
+    assert (first.token_QxGxC != other.token_QxGxC).any()
+
+
+def test_the_rows_of_a_group_are_drawn_apart(model):
+    tokens = roll(model, Sampling()).token_QxGxC
+    assert all((tokens[q, 0] != tokens[q, g]).any() for q in range(4) for g in range(1, 4))
+
+
+def test_more_padding_changes_no_token(model):
+    wide = np.pad(tiny.PROMPT_QxP, [(0, 0), (0, 9)])
+    np.testing.assert_array_equal(
+        roll(model, GREEDY).token_QxGxC, roll(model, GREEDY, prompt=wide).token_QxGxC
+    )
+
+
+def test_the_loop_ends_when_every_row_has_ended(model):
+    everything = tuple(range(tiny.CONFIG.vocab_size))
+    rollout = roll(model, Sampling(), stop=everything, limit=10)
+    assert (rollout.length_QxG == 1).all()
+    # What follows in the cache was never computed: a loop that went on would have filled it.
+    assert rollout.ended_QxG.all()

@@ -1,0 +1,79 @@
+"""The next token's distribution, against NumPy with a plain sort."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxswarm.errors import InputError
+from jaxswarm.learner.sampling import GREEDY, Sampling, sample, truncate
+
+LOGITS = np.random.default_rng(0).normal(size=(5, 300)).astype(np.float32) * 3
+
+
+def sorted_top_k(logits_V: np.ndarray, k: int) -> set[int]:
+    return set(np.argsort(-logits_V)[:k].tolist())
+
+
+def sorted_top_p(logits_V: np.ndarray, p: float) -> set[int]:
+    order = np.argsort(-logits_V)
+    probability = np.exp(logits_V[order] - logits_V.max())
+    probability /= probability.sum()
+    count = int(np.searchsorted(np.cumsum(probability), p)) + 1
+    return set(order[:count].tolist())
+
+
+def kept(truncated_V: np.ndarray) -> set[int]:
+    return set(np.flatnonzero(np.isfinite(truncated_V)).tolist())
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 50, 299])
+def test_top_k_keeps_what_a_sort_keeps(k):
+    for row, logits_V in zip(truncate(LOGITS, k, 1.0), LOGITS, strict=True):
+        assert kept(row) == sorted_top_k(logits_V, k)
+
+
+@pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.999])
+def test_top_p_keeps_what_a_sort_keeps(p):
+    for row, logits_V in zip(truncate(LOGITS, 0, p), LOGITS, strict=True):
+        assert kept(row) == sorted_top_p(logits_V, p)
+
+
+def test_top_p_is_taken_of_what_top_k_left():
+    only = np.log(np.array([[0.4, 0.3, 0.2, 0.1]], np.float32))
+    # Of the first three, renormalised to 0.44, 0.33, 0.22, two reach 0.7; of all four it takes two
+    # as well, but 0.75 takes two of three and three of four.
+    assert kept(truncate(only, 3, 0.75)[0]) == {0, 1}
+    assert kept(truncate(only, 0, 0.75)[0]) == {0, 1, 2}
+
+
+def test_ties_at_the_edge_all_stay():
+    assert kept(truncate(jnp.array([[1.0, 2.0, 1.0, 0.0, -3.0]]), 2, 1.0)[0]) == {0, 1, 2}
+
+
+def test_greedy_takes_the_likeliest_token_with_its_plain_log_probability():
+    token_B, logprob_B = sample(LOGITS, jax.random.key(0), GREEDY)
+    np.testing.assert_array_equal(token_B, LOGITS.argmax(-1))
+    expected = jax.nn.log_softmax(LOGITS)[np.arange(5), LOGITS.argmax(-1)]
+    np.testing.assert_allclose(logprob_B, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(0.7), Sampling(1.0, 3), Sampling(1.0, 0, 0.6)]
+)
+def test_tokens_come_as_often_as_their_log_probability_says(sampling):
+    logits_V = np.log(np.array([0.4, 0.3, 0.15, 0.1, 0.05], np.float32))
+    draws = 20_000
+    token_B, logprob_B = sample(np.tile(logits_V, (draws, 1)), jax.random.key(1), sampling)
+    said = {int(t): float(p) for t, p in zip(token_B, logprob_B, strict=True)}
+    np.testing.assert_allclose(sum(np.exp(list(said.values()))), 1, rtol=1e-5)
+    for token, logprob in said.items():
+        p = np.exp(logprob)
+        # Five standard errors of a share.
+        assert abs(np.mean(token_B == token) - p) < 5 * np.sqrt(p * (1 - p) / draws) + 1e-9
+
+
+@pytest.mark.parametrize("values", [(-0.1, 0, 1.0), (1.0, -1, 1.0), (1.0, 0, 0.0), (1.0, 0, 1.1)])
+def test_settings_that_make_no_sense_are_refused(values):
+    with pytest.raises(InputError, match="sampling"):
+        Sampling(*values)

@@ -1,0 +1,153 @@
+"""The GRPO step against a plain one: no shared prompt, no cache, no chunks, no micro-batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxswarm.errors import InputError
+from jaxswarm.learner import grpo
+from jaxswarm.learner.train_step import TrainState, check_micro_batches, train_step
+from tests.learner import tiny
+
+
+@pytest.fixture(scope="module")
+def split():
+    return nnx.split(tiny.model())
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return tiny.batch(tiny.model())
+
+
+def step(split, batch, config, *, optimizer=None, reference=None):
+    """One step by gradient descent of rate 1: the change of the parameters is the gradient."""
+    graph, params = split
+    optimizer = optax.sgd(1.0) if optimizer is None else optimizer
+    state = TrainState(params, optimizer.init(params), jnp.int32(0))
+    program = jax.jit(
+        lambda state, reference, batch: train_step(
+            graph, optimizer, config, state, reference, batch
+        )
+    )
+    return program(state, reference, batch)
+
+
+def plain_loss(params, graph, batch, config, reference):
+    """The objective over plain forward passes."""
+
+    def logprob_of(weights):
+        return tiny.chosen(
+            tiny.plain_logprobs(nnx.merge(graph, weights), batch.token_QxGxC), batch.token_QxGxC
+        )
+
+    token = grpo.token_loss(
+        logprob_of(params),
+        batch.logprob_QxGxC,
+        None if reference is None else logprob_of(reference),
+        grpo.advantages(jnp.asarray(batch.reward_QxG), config.advantage_scale),
+        eps_low=config.eps_low,
+        eps_high=config.eps_high,
+        beta=config.beta,
+    )
+    weight = grpo.token_weights(jnp.asarray(batch.length_QxG), 10, config.limit, config.loss)
+    return jnp.sum(weight * token.loss)
+
+
+def assert_same_tree(got, expected, **tolerance):
+    flat_got, flat_expected = jax.tree.leaves(got), jax.tree.leaves(expected)
+    assert len(flat_got) == len(flat_expected)
+    for a, b in zip(flat_got, flat_expected, strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "dapo", "beta": 0.3},
+        {"loss": "grpo", "advantage_scale": "group"},
+        {"loss": "dr_grpo", "advantage_scale": "batch"},
+    ],
+)
+def test_loss_and_gradient_are_those_of_the_plain_objective(split, batch, settings):
+    graph, params = split
+    config = tiny.grpo(**settings)
+    reference = None
+    if config.beta:
+        reference = jax.tree.map(lambda w: w * 0.9, params)
+    plain = jax.jit(jax.value_and_grad(lambda p: plain_loss(p, graph, batch, config, reference)))
+    expected, gradient = plain(params)
+    state, metrics = step(split, batch, config, reference=reference)
+    np.testing.assert_allclose(metrics.loss, expected, rtol=1e-5)
+    moved = jax.tree.map(lambda before, after: before - after, params, state.params)
+    scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(gradient))
+    assert scale > 1e-3
+    assert_same_tree(moved, gradient, atol=1e-5 * max(scale, 1.0), rtol=1e-3)
+    np.testing.assert_allclose(metrics.grad_norm, optax.global_norm(gradient), rtol=1e-4)
+    assert 0 < metrics.clip_fraction < 1, "old log-probs are off, so some tokens clip"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"micro_batches": 2},
+        {"micro_batches": 4},
+        {"micro_batches": 8},
+        {"remat": True},
+        {"chunk_tokens": 7},
+    ],
+)
+def test_memory_savers_change_nothing(split, batch, change):
+    reference = jax.tree.map(lambda w: w * 0.9, split[1])
+    whole, metrics = step(split, batch, tiny.grpo(beta=0.1), reference=reference)
+    saved, same = step(split, batch, tiny.grpo(beta=0.1, **change), reference=reference)
+    assert_same_tree(saved.params, whole.params, atol=2e-6, rtol=1e-5)
+    assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_of_uniform_groups_changes_nothing(split, batch):
+    uniform = batch._replace(reward_QxG=np.repeat(batch.reward_QxG[:, :1], 4, axis=1))
+    state, metrics = step(split, uniform, tiny.grpo(advantage_scale="group"))
+    assert metrics.grad_norm == 0
+    assert_same_tree(state.params, split[1], atol=0, rtol=0)
+
+
+def test_rows_of_length_0_weigh_nothing(split, batch):
+    other = batch.token_QxGxC.copy()
+    other[3] = (other[3] + 1) % 96
+    lengths = batch.length_QxG.copy()
+    lengths[3] = 0
+    results = [
+        step(split, batch._replace(token_QxGxC=tokens, length_QxG=lengths), tiny.grpo(loss="grpo"))
+        for tokens in (batch.token_QxGxC, other)
+    ]
+    assert_same_tree(results[0][0].params, results[1][0].params, atol=0, rtol=0)
+
+
+def test_two_updates_on_a_batch_are_two_steps(split, batch):
+    optimizer = optax.adam(1e-2)
+    twice, _ = step(split, batch, tiny.grpo(updates=2), optimizer=optimizer)
+    graph, _ = split
+    program = jax.jit(lambda s: train_step(graph, optimizer, tiny.grpo(), s, None, batch)[0])
+    state = TrainState(split[1], optimizer.init(split[1]), jnp.int32(0))
+    expected = program(program(state))
+    assert twice.step == expected.step == 2
+    assert_same_tree(twice.params, expected.params, atol=1e-5, rtol=1e-4)
+
+
+def test_on_the_sampler_s_own_log_probs_nothing_is_clipped_and_the_gap_is_rounding(split, batch):
+    exact = tiny.chosen(
+        tiny.plain_logprobs(nnx.merge(*split), batch.token_QxGxC), batch.token_QxGxC
+    )
+    _, metrics = step(split, batch._replace(logprob_QxGxC=exact), tiny.grpo())
+    assert metrics.clip_fraction == 0
+    assert metrics.sampler_gap < 1e-5
+
+
+def test_micro_batches_that_do_not_cut_the_grid_are_refused():
+    check_micro_batches(8, questions=4, group=4)
+    with pytest.raises(InputError, match="micro_batches"):
+        check_micro_batches(3, questions=4, group=4)

@@ -1,0 +1,254 @@
+"""Nodes in separate processes, each with its real p2p daemon, on loopback."""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from node_process import NodeProcess, output, until
+
+from jaxswarm.records import STAGES, Position
+
+Make = Callable[..., NodeProcess]
+
+ANSWER, CRITIQUE, RESOLVE = (Position(0, index) for index in range(3))
+NEXT_ANSWER = Position(1, 0)
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def pair(node: Make) -> tuple[NodeProcess, NodeProcess]:
+    """Two nodes of one swarm that hear each other at the answer stage of round 0."""
+    a = node("a").join()
+    b = node("b", initial_peers=(a.maddr,)).join()
+    announce(ANSWER, a, b)
+    return a, b
+
+
+def announce(position: Position, *nodes: NodeProcess) -> None:
+    for each in nodes:
+        each.call("announce", position, False)
+    for each in nodes:
+        expected = {other.peer for other in nodes} - {each.peer}
+        until(lambda each=each, expected=expected: expected <= at(each, position))
+
+
+def at(node: NodeProcess, position: Position) -> set[str]:
+    return {peer for peer, member in node.others().items() if member.position == position}
+
+
+def texts(gathered) -> set[str]:
+    return {reply.text for each in gathered.outputs for reply in each.replies}
+
+
+def run_stage(position: Position, *nodes: NodeProcess) -> list[set[str]]:
+    """All nodes take the stage at once; what each has read of the others. Names are directories."""
+    for each in nodes:
+        each.stage(position, each.directory.name, PATIENCE_S)
+    return [texts(each.end()) for each in nodes]
+
+
+def test_two_nodes_exchange_all_three_stages_and_leave_without_a_word(pair) -> None:
+    a, b = pair
+    for index in range(len(STAGES)):
+        assert run_stage(Position(0, index), a, b) == [{"b"}, {"a"}]
+    assert (a.close(), b.close()) == ("", "")
+    assert (a.events, b.events) == ([], [])
+
+
+def test_a_third_that_joins_in_mid_round_waits_and_takes_part_in_the_next(node: Make, pair) -> None:
+    a, b = pair
+    run_stage(ANSWER, a, b)
+    announce(CRITIQUE, a, b)
+    c = node("c", initial_peers=(a.maddr,)).join()
+    assert c.call("target", ANSWER, joining=True) == NEXT_ANSWER
+    c.begin("wait_for", NEXT_ANSWER, PATIENCE_S)
+    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+    assert run_stage(RESOLVE, a, b) == [{"b"}, {"a"}]
+    assert a.others()[c_peer(a, b)].waiting
+    a.stage(NEXT_ANSWER, "a", PATIENCE_S)
+    b.stage(NEXT_ANSWER, "b", PATIENCE_S)
+    c.end()
+    c.stage(NEXT_ANSWER, "c", PATIENCE_S)
+    assert [texts(n.end()) for n in (a, b, c)] == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
+
+
+def c_peer(a: NodeProcess, b: NodeProcess) -> str:
+    (peer,) = a.others().keys() - {b.peer}
+    return peer
+
+
+def test_a_killed_node_holds_the_others_until_it_counts_as_gone(node: Make, pair) -> None:
+    a, b = pair
+    c = node("c", initial_peers=(a.maddr,)).join()
+    announce(ANSWER, a, b, c)
+    c.kill()
+    start = time.monotonic()
+    assert run_stage(ANSWER, a, b) == [{"b"}, {"a"}]
+    assert 1.0 < time.monotonic() - start < PATIENCE_S / 2
+    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+
+
+def test_a_silent_node_holds_the_others_no_longer_than_the_deadline(pair) -> None:
+    a, b = pair
+    a.stage(ANSWER, "a", deadline_s=1.0)
+    gathered = a.end()
+    assert gathered.missing == (b.peer,)
+    assert 1.0 <= gathered.waited_s < 10.0
+    b.stage(ANSWER, "b")
+    assert texts(b.end()) == {"a"}
+
+
+def test_nobody_waits_for_a_node_that_left_in_order(pair) -> None:
+    a, b = pair
+    b.close()
+    a.stage(ANSWER, "a", PATIENCE_S)
+    gathered = a.end()
+    assert gathered.outputs == gathered.missing == ()
+    assert gathered.waited_s < 2.0
+
+
+def test_a_node_whose_initial_peer_is_dead_goes_on_alone_and_joins_when_it_is_back(
+    node: Make,
+) -> None:
+    a = node("a").join()
+    maddr = a.maddr
+    a.kill()
+    b = node("b", initial_peers=(maddr,)).join()
+    assert b.events == [
+        f"none of the 1 initial peers answers ({maddr}): going on alone, trying again meanwhile"
+    ]
+    b.stage(ANSWER, "b", PATIENCE_S)
+    assert b.end().waited_s < 2.0
+
+    a = node("a", host_maddrs=(maddr.rpartition("/p2p/")[0],)).join()
+    assert a.maddr == maddr
+    announce(CRITIQUE, a, b)
+    assert b.events[1:] == [f"in touch with {maddr}"]
+    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+
+
+def test_one_liar_about_its_round_moves_nobody(node: Make, pair) -> None:
+    a, b = pair
+    liar = node("liar", initial_peers=(a.maddr,)).join()
+    liar.call("announce", Position(10**9, 0), False)
+    announce(CRITIQUE, a, b)
+    for honest in (a, b):
+        until(lambda honest=honest: liar.peer in honest.others())
+        assert honest.call("target", CRITIQUE) == CRITIQUE
+    joiner = node("joiner", initial_peers=(b.maddr,)).join()
+    assert joiner.call("target", ANSWER, joining=True) == NEXT_ANSWER
+    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+
+
+def test_no_daemon_outlives_a_killed_node(node: Make) -> None:
+    a = node("a").join()
+    daemon = a.daemon()
+    a.kill()
+    until(lambda: not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE, 60.0)
+
+
+def test_a_daemon_that_dies_is_replaced_under_the_same_address(pair) -> None:
+    a, b = pair
+    maddr, daemon = a.maddr, a.daemon()
+    daemon.kill()
+    until(lambda: any("runs again" in event for event in events(a)))
+    assert a.maddr == maddr
+    assert a.daemon().pid != daemon.pid
+    announce(CRITIQUE, a, b)
+    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+
+
+def test_a_daemon_that_hangs_is_replaced(pair) -> None:
+    a, b = pair
+    a.daemon().suspend()
+    until(lambda: any("runs again" in event for event in events(a)), 30.0)
+    announce(CRITIQUE, a, b)
+    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+
+
+def events(node: NodeProcess) -> list[str]:
+    node.call("refused")
+    return node.events
+
+
+def error_of(node: NodeProcess, method: str, *args: object) -> str:
+    """The clear line by which the call failed; empty if it did not."""
+    try:
+        node.call(method, *args)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_ctrl_c_leaves_the_daemon_to_the_node(pair) -> None:
+    a, b = pair
+    daemon = b.daemon()
+    daemon.send_signal(signal.SIGINT)
+    assert run_stage(ANSWER, a, b) == [{"b"}, {"a"}]
+    assert b.daemon().pid == daemon.pid
+
+
+def test_after_a_restart_the_same_output_is_no_news_and_another_is_not_read(
+    node: Make, pair
+) -> None:
+    a, b = pair
+    run_stage(ANSWER, a, b)
+    b.kill()
+    b = node("b", initial_peers=(a.maddr,)).join()
+    b.call("publish", output(b.peer, ANSWER, "b"))
+    assert texts(b.call("gather", ANSWER, 5.0)) == {"a"}
+    b.call("publish", output(b.peer, ANSWER, "another"))
+    b.call("announce", ANSWER, True)
+    assert texts(a.call("gather", ANSWER, 5.0)) == {"b"}
+
+
+def test_a_joiner_with_another_manifest_is_told_the_field(node: Make) -> None:
+    a = node("a").join()
+    a.call("announce", ANSWER, False)
+    b = node("b", initial_peers=(a.maddr,), manifest={"question_seed": 8})
+    with pytest.raises(ValueError, match=r"field 'question_seed': got 8; expected 7"):
+        b.join()
+    until(lambda: not psutil.Process(b.pid).children())
+
+
+def test_another_manifest_is_noticed_when_the_initial_peer_comes_back(node: Make) -> None:
+    a = node("a").join()
+    maddr = a.maddr
+    a.kill()
+    b = node("b", initial_peers=(maddr,), manifest={"prompts": "full 1"}).join()
+    a = node("a", host_maddrs=(maddr.rpartition("/p2p/")[0],)).join()
+    a.call("announce", ANSWER, False)
+    line = until(lambda: error_of(b, "target", ANSWER), PATIENCE_S)
+    assert "field 'prompts': got 'full 1'; expected 'terse 1'" in line
+
+
+def test_an_identity_in_use_on_this_machine_is_refused(node: Make, tmp_path: Path) -> None:
+    a = node("a").join()
+    twin = node("twin", identity_path=str(tmp_path / "a" / "identity.key"))
+    with pytest.raises(ValueError, match="in use by a live node on this machine"):
+        twin.join()
+    a.call("announce", ANSWER, False)
+
+
+def test_a_copied_identity_makes_the_younger_node_give_way(
+    node: Make, pair, tmp_path: Path
+) -> None:
+    a, b = pair
+    (tmp_path / "twin").mkdir()
+    shutil.copy(tmp_path / "b" / "identity.key", tmp_path / "twin" / "identity.key")
+    twin = node("twin", initial_peers=(a.maddr,))
+    line = error_of(twin, "join") or until(lambda: error_of(twin, "target", ANSWER), PATIENCE_S)
+    assert "in use by a live node elsewhere" in line
+    twin.close()
+    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+
+
+def test_a_port_in_use_is_named(node: Make) -> None:
+    a = node("a").join()
+    b = node("b", host_maddrs=(a.maddr.rpartition("/p2p/")[0],))
+    with pytest.raises(ValueError, match=r"swarm.host_maddrs: got .*Address already in use"):
+        b.join()

@@ -1,0 +1,272 @@
+"""The launcher over real processes: `stand_in_node.py` takes the node's place, without a model."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jaxswarm import launch as launch_module
+from jaxswarm.errors import InputError
+from jaxswarm.launch import Plan, launch, main, parse
+from jaxswarm.rundir import NodeCard
+
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_node.py")))
+PNG = b"\x89PNG\r\n\x1a\n"
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+
+
+def run(out: Path, *overrides: str, nodes: int = 3) -> tuple[int, str]:
+    """The exit code, and what was shown."""
+    shown = io.StringIO()
+    plan = Plan(nodes, "tiny.py", out, overrides=overrides, command=STAND_IN)
+    return launch(plan, Console(file=shown, width=160)), shown.getvalue()
+
+
+def flags_of(out: Path, index: int) -> dict[str, str]:
+    return json.loads((out / f"node-{index}" / "flags.json").read_text())
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Whoever inherits it has yet to take it from the process table.
+    return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+
+
+def eventually(fact: Callable[[], object], within_s: float = 60.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not fact() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(fact())
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts the launcher as a process of its own; ends it with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*overrides: str) -> "subprocess.Popen[str]":
+        code = (
+            "import sys; from pathlib import Path; from rich.console import Console\n"
+            "from jaxswarm.launch import Plan, launch\n"
+            f"plan = Plan(3, 'tiny.py', Path({str(tmp_path)!r}), overrides={overrides!r},"
+            f" command={STAND_IN!r})\n"
+            "sys.exit(launch(plan, Console(width=160)))"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def cards(out: Path) -> list[NodeCard]:
+    found = (NodeCard.read(out / f"node-{index}") for index in range(3))
+    return [card for card in found if card is not None]
+
+
+def test_nodes_join_the_first_one_and_the_end_shows_what_each_did(tmp_path: Path):
+    code, shown = run(tmp_path, "--config.rounds=2")
+    assert code == 0
+    assert ".swarm.initial_peers" not in flags_of(tmp_path, 0)
+    for index in range(3):
+        flags = flags_of(tmp_path, index)
+        assert flags[".output.directory"] == str(tmp_path / f"node-{index}")
+        assert flags[".seed"] == str(index)
+        assert flags[".rounds"] == "2"
+    for index in (1, 2):
+        peers = flags_of(tmp_path, index)[".swarm.initial_peers"]
+        assert peers == "/ip4/127.0.0.1/tcp/4001/p2p/node-0"
+
+    rows = [line for line in shown.splitlines() if line.startswith("│ node-")]
+    assert len(rows) == 3
+    for index, row in enumerate(rows):
+        # Rounds, questions, reward by stage, first and last round, held out, read, refused.
+        cells = [cell.strip() for cell in row.strip("│").split("│")]
+        figures = ["2", "32", "1.50", "1.50", "1.50", "1.00 → 2.00", "50.0% → 75.0%", "12"]
+        assert cells == [f"node-{index}", "finished", *figures, "forged 1"]
+    assert f"curves: {tmp_path / 'curves.png'}" in shown
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_a_node_that_dies_is_named_with_its_last_words_and_the_others_go_on(tmp_path: Path):
+    code, shown = run(tmp_path, "--config.act=1:die", "--config.rounds=3")
+    assert code == 1
+    assert "node-1 died: exit code 7" in shown
+    assert "error: the disk is full" in shown
+    rows = [line for line in shown.splitlines() if line.startswith("│ node-")]
+    assert ["finished" in row for row in rows] == [True, False, True]
+    assert "exit code 7" in rows[1]
+    assert "1.00 → 1.00" in rows[1], "what it had reported before counts"
+
+
+def test_without_the_first_node_no_other_is_started(tmp_path: Path):
+    code, shown = run(tmp_path, "--config.act=0:die_first")
+    assert code == 1
+    assert "node-0 died: exit code 1" in shown
+    assert "error: no such model" in shown
+    assert not (tmp_path / "node-1").exists()
+    assert "curves" not in shown
+
+
+def test_a_first_node_that_gives_no_address_is_waited_for_in_vain_but_not_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch_module, "ADDRESS_TIMEOUT_S", 1.0)
+    code, shown = run(tmp_path, "--config.act=0:mute")
+    assert code == 1
+    assert f"no address to join by within 1 s; its log: {tmp_path}/node-0/log.txt" in shown
+    assert not (tmp_path / "node-1").exists()
+
+
+def test_what_an_earlier_run_left_does_not_pass_for_this_one(tmp_path: Path):
+    assert run(tmp_path, "--config.rounds=1", nodes=1)[0] == 0
+    code, shown = run(tmp_path, "--config.act=0:die_first", nodes=2)
+    assert code == 1, "the old summary said finished"
+    assert not (tmp_path / "node-1").exists(), "the old address leads nowhere"
+    assert "│ node-0 │ exit code 1 │" in shown
+
+
+def test_solo_nodes_have_no_address_and_wait_for_none(tmp_path: Path):
+    code, _ = run(tmp_path, "--config.act=0:alone", "--config.rounds=1", nodes=2)
+    assert code == 0
+    assert ".swarm.initial_peers" not in flags_of(tmp_path, 1)
+
+
+def test_initial_peers_of_the_user_go_to_every_node(tmp_path: Path):
+    peers = "--config.swarm.initial_peers=/ip4/192.0.2.7/tcp/1"
+    code, _ = run(tmp_path, peers, "--config.rounds=1", nodes=2)
+    assert code == 0
+    for index in (0, 1):
+        assert flags_of(tmp_path, index)[".swarm.initial_peers"] == "/ip4/192.0.2.7/tcp/1"
+
+
+@on_linux
+def test_a_request_to_stop_reaches_each_node_once_and_is_waited_for(
+    tmp_path: Path, launcher: Callable[..., "subprocess.Popen[str]"]
+):
+    process = launcher("--config.rounds=100000")
+    assert eventually(lambda: len(cards(tmp_path)) == 3)
+    assert eventually(lambda: all((tmp_path / f"node-{i}/status.json").exists() for i in range(3)))
+    process.send_signal(signal.SIGTERM)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    for index, card in enumerate(cards(tmp_path)):
+        assert not alive(card.pid)
+        assert json.loads((tmp_path / f"node-{index}/asked.json").read_text()) == [signal.SIGTERM]
+        assert f"node-{index}: stopped" in shown
+
+
+@on_linux
+def test_asked_again_the_launcher_ends_even_a_deaf_node(
+    tmp_path: Path, launcher: Callable[..., "subprocess.Popen[str]"]
+):
+    process = launcher("--config.act=2:deaf", "--config.rounds=100000")
+    assert eventually(lambda: len(cards(tmp_path)) == 3)
+    assert eventually(lambda: (tmp_path / "node-2/status.json").exists())
+    process.send_signal(signal.SIGINT)
+    assert eventually(lambda: (tmp_path / "node-1/asked.json").exists())
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert "node-2: killed by SIGKILL" in shown
+    assert not any(alive(card.pid) for card in cards(tmp_path))
+
+
+@on_linux
+def test_no_node_outlives_a_launcher_that_was_killed(
+    tmp_path: Path, launcher: Callable[..., "subprocess.Popen[str]"]
+):
+    process = launcher("--config.rounds=100000")
+    assert eventually(lambda: len(cards(tmp_path)) == 3)
+    assert eventually(lambda: all((tmp_path / f"node-{i}/status.json").exists() for i in range(3)))
+    process.kill()
+    process.wait()
+    assert eventually(lambda: not any(alive(card.pid) for card in cards(tmp_path)))
+
+
+def test_on_a_terminal_each_node_has_a_line_that_stays_in_place(tmp_path: Path):
+    shown = io.StringIO()
+    plan = Plan(2, "tiny.py", tmp_path, overrides=("--config.rounds=8",), command=STAND_IN)
+    assert launch(plan, Console(file=shown, width=160, force_terminal=True)) == 0
+    text = shown.getvalue()
+    assert "starting (" in text
+    for name in ("node-0", "node-1"):
+        assert any(name in line and "800 tokens/s" in line for line in text.splitlines())
+    assert "\x1b[2K" in text, "lines are rewritten"
+
+
+def test_the_command_line_says_what_to_start(tmp_path: Path):
+    config = tmp_path / "mine.py"
+    config.write_text("")
+    plan = parse(["--nodes", "2", f"--config={config}", "--config.seed=7", "--config.a.b=c=d"])
+    assert plan.nodes == 2
+    assert plan.out.parent == Path("runs")
+    assert plan.out.name.startswith("mine-2")
+    assert plan.command_of(1, "/ip4/1.2.3.4/tcp/5") == [
+        sys.executable,
+        "-m",
+        "jaxswarm.main",
+        f"--config={config}",
+        f"--config.output.directory={plan.out / 'node-1'}",
+        "--config.seed=8",
+        "--config.swarm.initial_peers=/ip4/1.2.3.4/tcp/5",
+        "--config.a.b=c=d",
+    ]
+    assert parse([f"--config={config}:large", "--out", "here"]).directory(0) == Path("here/node-0")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nodes", "0"], "--nodes: got 0; expected at least 1"),
+        (["--config", "nowhere.py"], "--config: got 'nowhere.py'; expected a config file"),
+        (["--config.seed=often"], "config.seed: got 'often'; expected an integer"),
+        (["--config.output.directory=x"], "use --out"),
+        (["--node=3"], "command line: got '--node=3'"),
+        (["three"], "command line: got 'three'"),
+        (["--config.rounds", "3"], "command line: got '--config.rounds'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+):
+    config = tmp_path / "mine.py"
+    config.write_text("")
+    assert main([f"--config={config}", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_directory_that_cant_be_made_is_one_clear_line(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="node-0: got 'Not a directory'; expected to write it"):
+        run(tmp_path / "file")
+
+
+def test_the_launcher_starts_fast_it_loads_neither_jax_nor_torch():
+    code = (
+        "import sys, jaxswarm.launch\n"
+        "heavy = {'jax', 'torch', 'hivemind', 'transformers', 'tensorboardX', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

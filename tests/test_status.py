@@ -1,0 +1,167 @@
+import io
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jaxswarm import status as status_module
+from jaxswarm.errors import InputError
+from jaxswarm.records import Position
+from jaxswarm.status import (
+    STATUS_FILE,
+    Reading,
+    Status,
+    StatusLine,
+    describe,
+    duration,
+    read_reading,
+)
+
+STATUS = Status(
+    node="node-0",
+    position=Position(1, 1),
+    rounds=5,
+    phase="generate",
+    progress=0.45,
+    eta_s=20.0,
+    peers=2,
+    tokens_per_s=811.7,
+    reward=1.931,
+)
+
+
+def plain() -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=40), out
+
+
+def terminal() -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=120, force_terminal=True), out
+
+
+def at(status: Status, *, said_at: float, phase_began_at: float) -> Reading:
+    return Reading(status=status, pid=1, said_at=said_at, phase_began_at=phase_began_at)
+
+
+def test_a_line_says_all_that_a_person_asks_and_its_times_run_on():
+    reading = at(replace(STATUS, progress=0.5), said_at=100.0, phase_began_at=95.0)
+    assert describe(reading, now=108.0) == (
+        "node-0 | round 2/5 critique | 70% | generate (13 s) | ETA 12 s"
+        " | 2 peers | 812 tokens/s | reward 1.93"
+    )
+
+
+def test_what_is_not_known_yet_is_left_out():
+    unknown = replace(STATUS, rounds=None, eta_s=None, peers=1, tokens_per_s=None, reward=None)
+    reading = at(unknown, said_at=0.0, phase_began_at=0.0)
+    assert describe(reading, now=0.0) == "node-0 | round 2 critique | 45% | generate (0 s) | 1 peer"
+
+
+def test_a_late_stage_is_never_done_and_has_no_negative_time_left():
+    late = describe(at(STATUS, said_at=0.0, phase_began_at=0.0), now=99.0)
+    assert "| 99% |" in late
+    assert "| ETA 0 s |" in late
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (3599.6, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_spans_of_time_read_as_people_say_them(seconds: float, text: str):
+    assert duration(seconds) == text
+
+
+def test_status_json_says_what_was_last_said_and_since_when(tmp_path: Path):
+    console, _ = plain()
+    with StatusLine(tmp_path, console=console) as line:
+        line.update(STATUS)
+        began = read_reading(tmp_path / STATUS_FILE)
+        line.update(replace(STATUS, progress=0.5))
+        line.update(replace(STATUS, progress=0.6))
+        same_phase = read_reading(tmp_path / STATUS_FILE)
+        line.update(replace(STATUS, phase="train"))
+        next_phase = read_reading(tmp_path / STATUS_FILE)
+    assert began is not None
+    assert same_phase is not None
+    assert next_phase is not None
+    assert same_phase.status == replace(STATUS, progress=0.6)
+    assert same_phase.pid == os.getpid()
+    assert same_phase.phase_began_at == began.phase_began_at
+    assert same_phase.said_at > began.said_at
+    assert next_phase.phase_began_at == next_phase.said_at > began.phase_began_at
+
+
+def test_a_status_of_another_version_is_none(tmp_path: Path):
+    path = tmp_path / STATUS_FILE
+    assert read_reading(path) is None
+    path.write_text(json.dumps({"node": "x", "mood": "good"}))
+    assert read_reading(path) is None
+
+
+def test_without_a_terminal_each_phase_is_one_unbroken_line(tmp_path: Path):
+    console, out = plain()
+    with StatusLine(tmp_path, console=console) as line:
+        for progress in (0.1, 0.2, 0.3):
+            line.update(replace(STATUS, progress=progress))
+        line.say("node-1 has [joined]")
+        line.update(replace(STATUS, phase="train"))
+        line.update(replace(STATUS, phase="train", position=Position(1, 2)))
+    lines = out.getvalue().splitlines()
+    assert [text.split(" ", 1)[1][:35] for text in lines] == [
+        "node-0 | round 2/5 critique | 10% |",
+        "node-1 has [joined]",
+        "node-0 | round 2/5 critique | 45% |",
+        "node-0 | round 2/5 resolve | 45% | ",
+    ]
+    assert "\x1b" not in out.getvalue()
+
+
+def test_without_a_terminal_a_long_phase_says_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(status_module, "PLAIN_EVERY_S", 0.0)
+    console, out = plain()
+    with StatusLine(tmp_path, console=console) as line:
+        line.update(STATUS)
+        deadline = time.monotonic() + 20
+        while out.getvalue().count("generate (") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert out.getvalue().count("generate (") >= 2
+
+
+def test_on_a_terminal_the_line_stays_in_place_with_messages_above_it(tmp_path: Path):
+    console, out = terminal()
+    with StatusLine(tmp_path, console=console) as line:
+        line.update(STATUS)
+        line.say("node-1 has [joined]")
+        deadline = time.monotonic() + 20
+        while "generate" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    text = out.getvalue()
+    assert "node-1 has [joined]" in text
+    assert "round 2/5 critique" in text
+    assert "\x1b[1A" in text or "\x1b[2K" in text, "the line is rewritten, not repeated"
+    assert text.rstrip().endswith("\x1b[2K") or "\x1b[?25h" in text, "the cursor is back"
+
+
+def test_a_run_directory_that_cant_be_written_is_said_clearly(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    console, _ = plain()
+    with (
+        StatusLine(tmp_path / "file", console=console) as line,
+        pytest.raises(InputError, match=r"status\.json: got '(Not a directory|File exists)'"),
+    ):
+        line.update(STATUS)
