@@ -26,8 +26,11 @@ def get_config() -> ConfigDict:
     data.source = "openai/gsm8k"
     # The hub data set's configuration; "" where it has but one.
     data.subset = "main"
+    # The split to learn from.
     data.train_split = "train"
+    # The split to be judged by.
     data.held_out_split = "test"
+    # The column of the problem's text.
     data.question_column = "question"
     # The gold answer: what follows the column's last "####", else all of it.
     data.answer_column = "answer"
@@ -37,6 +40,7 @@ def get_config() -> ConfigDict:
     stages.questions = 8
     # full: for instruct models. terse: for the tiny embedded model.
     stages.prompts = "full"
+    # The table of rewards: see jaxswarm/stages/rewards.py.
     stages.rewards = "corrected"
     # Which completion of a group is published: best (by reward), first, or majority.
     stages.publish = "best"
@@ -48,6 +52,7 @@ def get_config() -> ConfigDict:
     generation = config.generation = ConfigDict()
     # Longest completion.
     generation.limit = 512
+    # Of sampling; above 0.
     generation.temperature = 1.0
     # Keep the likeliest k tokens; 0: all. Truncation biases the importance ratio.
     generation.top_k = 0
@@ -68,7 +73,9 @@ def get_config() -> ConfigDict:
     grpo.advantage_scale = "batch"
     # Weight of the KL to the model at the start; 0.0: no copy of it in memory.
     grpo.beta = 0.0
+    # The importance ratio is clipped below 1 - eps_low ...
     grpo.eps_low = 0.2
+    # ... and above 1 + eps_high.
     grpo.eps_high = 0.28
     # Optimizer updates on each batch.
     grpo.updates = 1
@@ -80,21 +87,28 @@ def get_config() -> ConfigDict:
     grpo.remat = True
 
     optimizer = config.optimizer = ConfigDict()
+    # Of AdamW, at its highest.
     optimizer.learning_rate = 1e-6
     # After the warm-up: constant, or cosine down to 0 at the last of config.rounds.
     optimizer.schedule = "constant"
-    # Updates.
+    # Updates until the learning rate is at its highest.
     optimizer.warmup_steps = 10
     # The gradient's global norm is cut down to this.
     optimizer.clip_norm = 1.0
+    # Of AdamW.
     optimizer.weight_decay = 0.0
+    # Decay of the mean of the gradients.
     optimizer.b1 = 0.9
+    # Decay of the mean of their squares.
     optimizer.b2 = 0.99
 
     # Devices along each axis; one may be -1: whatever is left. See jaxswarm/model/sharding.py.
     mesh = config.mesh = ConfigDict()
+    # Copies of the model.
     mesh.data = 1
+    # Pieces of its weights, gathered layer by layer.
     mesh.fsdp = -1
+    # Pieces of each layer.
     mesh.tensor = 1
 
     swarm = config.swarm = ConfigDict()
@@ -118,10 +132,13 @@ def get_config() -> ConfigDict:
     swarm.use_auto_relay = False
     # Store nothing for others and take no calls.
     swarm.client_mode = False
+    # Peers to wait for before the first stage, no longer than a stage's deadline.
+    swarm.first_peers = 0
     # How long a stage waits for the peers in it.
     swarm.stage_deadline_s = 600.0
     # For the p2p daemon to start.
     swarm.startup_timeout_s = 60.0
+    # Between two heartbeats.
     swarm.heartbeat_s = 5.0
     # Silence after which a peer counts as gone.
     swarm.member_ttl_s = 30.0

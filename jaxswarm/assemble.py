@@ -196,6 +196,7 @@ def node_config(config: Config, peer: str) -> NodeConfig:
         publish=config.stages.publish,
         peers_in_prompt=config.stages.peers_in_prompt,
         max_peer_chars=config.stages.max_peer_chars,
+        first_peers=config.swarm.first_peers if config.swarm.enabled else 0,
         stage_deadline_s=config.swarm.stage_deadline_s,
         checkpoint_stages=config.output.checkpoint_stages,
         evaluate_rounds=config.evaluation.every_rounds,

@@ -47,7 +47,8 @@ class AppendLog:
         """
         line = json.dumps(record, ensure_ascii=False, default=float) + "\n"
         try:
-            self._write(line.encode())
+            # Half of a surrogate pair has no UTF-8; `json.loads` reads it back from this.
+            self._write(line.encode(errors="surrogatepass"))
             if durable:
                 os.fsync(self._fd)
         except OSError as error:

@@ -37,6 +37,7 @@ TAIL_LINES = 15
 
 SEED = "--config.seed="
 DIRECTORY = "--config.output.directory="
+FIRST_PEERS = "--config.swarm.first_peers="
 INITIAL_PEERS = "--config.swarm.initial_peers="
 
 WIDTH_WITHOUT_TERMINAL = 160
@@ -60,7 +61,11 @@ class Plan:
 
     def command_of(self, index: int, address: str | None) -> list[str]:
         """The command line of one node; the first of a swarm has no `address` to join."""
-        flags = [f"{DIRECTORY}{self.directory(index)}", f"{SEED}{self.seed + index}"]
+        flags = [
+            f"{DIRECTORY}{self.directory(index)}",
+            f"{SEED}{self.seed + index}",
+            f"{FIRST_PEERS}{self.nodes - 1}",
+        ]
         if address is not None:
             flags.append(f"{INITIAL_PEERS}{address}")
         return [*self.command, f"--config={self.config}", *flags, *self.overrides]
@@ -191,7 +196,7 @@ class _Watch:
             if node.code is not None and node.name not in self._ended:
                 self._ended.add(node.name)
                 self._panel.say(_farewell(node, with_log=not self.stopping))
-        left = [node for node in self._nodes if node.code is None]
+        left = [node for node in self._nodes if node.name not in self._ended]
         if self.stopping:
             self._end(left)
         if left:
@@ -202,7 +207,10 @@ class _Watch:
         """Asks once; ends by force after a while, or when a person asks again."""
         if self._asked_at is None:
             self._asked_at = time.monotonic()
-            self._panel.say(f"stopping {len(left)} nodes; again: at once")
+            self._panel.say(
+                f"stopping; each node may finish its stage within {duration(KILL_AFTER_S)};"
+                " ask again to end them at once"
+            )
             for node in left:
                 node.terminate()
         elif self._stop.asked > 1 or time.monotonic() - self._asked_at > KILL_AFTER_S:

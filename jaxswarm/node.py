@@ -43,9 +43,14 @@ class Node:
 
     def run(self) -> bool:
         """Returns True when all rounds are done, False when it was stopped before."""
+        config = self._config
         position, discussions = self._start.position, self._replay(self._start.position)
         if position == Position(0, 0):
             self._evaluate(position)
+        if config.first_peers:
+            self._parts.exchange.wait_for_peers(
+                position, config.first_peers, config.stage_deadline_s, self._wait
+            )
         fresh = position not in self._start.past.published
         position, discussions = self._enter(position, discussions, joining=fresh)
         while not self._stopping and not self._is_done(position):

@@ -45,6 +45,8 @@ class NodeConfig:
     """Texts shown for one question, one's own included."""
     max_peer_chars: int
     """Longest text of a peer that is shown, in characters."""
+    first_peers: int
+    """Peers to wait for before the first stage, up to the stage's deadline."""
     stage_deadline_s: float
     """How long a stage waits for the peers in it, in seconds."""
     checkpoint_stages: int

@@ -13,16 +13,18 @@ from jaxswarm.rundir import NodeCard
 FULL = Path("/dev/full")
 """A device on which every write says that the disk is full."""
 
+TEXT = "ünï\n<b>\x00\u2028\r half of a pair: \ud83d"
+
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 
 
 def test_a_log_gives_back_what_was_appended_by_all_who_opened_it(tmp_path: Path):
     for n in range(3):
         log = AppendLog(tmp_path / "runs" / "log.jsonl")
-        log.append({"n": n, "text": "ünï\n<b>"}, durable=n == 1)
+        log.append({"n": n, "text": TEXT}, durable=n == 1)
         log.close()
     assert list(read_lines(tmp_path / "runs" / "log.jsonl")) == [
-        (n + 1, {"n": n, "text": "ünï\n<b>"}) for n in range(3)
+        (n + 1, {"n": n, "text": TEXT}) for n in range(3)
     ]
 
 

@@ -89,6 +89,7 @@ def test_nodes_join_the_first_one_and_the_end_shows_what_each_did(tmp_path: Path
         flags = flags_of(tmp_path, index)
         assert flags[".output.directory"] == str(tmp_path / f"node-{index}")
         assert flags[".seed"] == str(index)
+        assert flags[".swarm.first_peers"] == "2"
         assert flags[".rounds"] == "2"
     for index in (1, 2):
         peers = flags_of(tmp_path, index)[".swarm.initial_peers"]
@@ -226,6 +227,7 @@ def test_the_command_line_says_what_to_start(tmp_path: Path):
         f"--config={config}",
         f"--config.output.directory={plan.out / 'node-1'}",
         "--config.seed=8",
+        "--config.swarm.first_peers=1",
         "--config.swarm.initial_peers=/ip4/1.2.3.4/tcp/5",
         "--config.a.b=c=d",
     ]

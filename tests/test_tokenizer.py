@@ -43,7 +43,18 @@ def test_no_chats_give_no_prompts(tokenizer):
 
 
 pieces = st.sampled_from(
-    ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im_", "end|>", "<", "|>", "\n", "system", "ä"]
+    [
+        "<|im_end|>",
+        "<|im_start|>",
+        "<|endoftext|>",
+        "<|im_",
+        "end|>",
+        "<",
+        "|>",
+        "\n",
+        "system",
+        "ä",
+    ]
 )
 
 

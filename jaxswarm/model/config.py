@@ -81,7 +81,7 @@ class ModelConfig:
                 tie_embeddings=bool(values.get("tie_word_embeddings", False)),
                 max_positions=int(values.get("max_position_embeddings", 32_768)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise InputError(
                 f"config of {source}",
                 got=str(error),

@@ -1,8 +1,8 @@
 """The part of a node that lives on the event loop: it beats, listens, watches its daemon and dials.
 
 Nothing here ends the node. What fails is said once, tried again, and means at worst that the node
-goes on alone; only an `InputError` (another manifest, an identity used elsewhere) is handed to the
-node, by `fatal`.
+goes on alone; only an `InputError` (another manifest, an identity used elsewhere) and a bug of
+ours are handed to the node, by `fatal`.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import codec, keys, manifest
 from jaxswarm.swarm.codec import Heartbeat, Reason
 from jaxswarm.swarm.config import DhtConfig
-from jaxswarm.swarm.dht import Link, LinkError, peer_in
+from jaxswarm.swarm.dht import Found, Link, LinkError, peer_in
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
 from jaxswarm.swarm.manifest import Fields, Manifest
@@ -37,7 +37,7 @@ class Agent:
 
     def __init__(self, config: DhtConfig, own: Manifest, identity: Identity, on_event: OnEvent):
         self.gate = Gate(config.name, config.limits)
-        self.fatal: InputError | None = None
+        self.fatal: BaseException | None = None
         self.maddrs: tuple[str, ...] = ()
         self._config = config
         self._manifest: Fields = own.fields()
@@ -45,7 +45,8 @@ class Agent:
         self._on_event = on_event
         self._link: Link | None = None
         self._membership = Membership(self._manifest, config.member_ttl_s)
-        self._accepted = False  # the manifest, once there was company to compare it with
+        # Who starts a swarm sets its manifest; who joins one learns it from the first company.
+        self._accepted = not config.initial_peers
         self._started = time.time()
         self._says: Heartbeat | None = None
         self._news = asyncio.Event()
@@ -65,6 +66,7 @@ class Agent:
         """
         try:
             self._link = await Link.start(self._config, self._identity, self.gate)
+            self.maddrs = await self._link.visible_maddrs()
         except LinkError as error:
             raise InputError(
                 "the p2p daemon",
@@ -72,7 +74,6 @@ class Agent:
                 expected=f"it to start within {self._config.startup_timeout_s:g} s",
                 remedy="check swarm.host_maddrs, or raise swarm.startup_timeout_s",
             ) from error
-        self.maddrs = await self._link.visible_maddrs()
         initial = self._config.initial_peers
         answered = await self._dial(initial)
         if initial and not answered:
@@ -85,13 +86,15 @@ class Agent:
             asyncio.create_task(loop)
             for loop in (self._beat_on(), self._watch_daemon(), self._keep_in_touch(answered))
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._note_end)
 
     async def stop(self) -> None:
-        """Says good-bye if there is somebody to hear it, and ends the daemon."""
+        """Says good-bye and ends the daemon. Who gives way to its twin says nothing in its name."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._link and self._says:
+        if self._says and not self.fatal:
             self._says = replace(self._says, gone=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_TIMEOUT_S):
@@ -112,7 +115,9 @@ class Agent:
             del self._own[position]
             self._unstored.discard(position)
         self._unstored.add(output.position)
-        await self._store_outputs()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.call_timeout_s):
+                await self._store_outputs()
         return output.position not in self._unstored
 
     async def refresh(self) -> tuple[Member, ...]:
@@ -123,18 +128,11 @@ class Agent:
         """
         name = keys.members(self._config.name)
         found = await self._link.get([name], latest=True) if self._link else {}
-        now = time.monotonic()
-        for tag, (payload, expiration) in found.get(name, {}).items():
-            peer = peer_of(tag)
-            heartbeat = codec.decode(payload, peer, self._config.limits)
-            assert isinstance(heartbeat, Heartbeat), "the gate lets nothing else under this key"
-            if peer == self._identity.peer:
-                self._check_session(heartbeat, expiration)
-            else:
-                self._membership.hear(peer, heartbeat, expiration, now)
-        self._membership.forget()
-        self._check_manifests(now)
-        return self._membership.live(now)
+        try:
+            return self._hear(found.get(name, {}), time.monotonic())
+        except InputError as error:
+            self.fatal = error
+            raise
 
     def members(self) -> tuple[Member, ...]:
         """The live members as heard last."""
@@ -177,16 +175,13 @@ class Agent:
 
     async def _beat_on(self) -> None:
         failures = 0
-        while not self.fatal:
+        while True:
             if self._says:
                 failures = 0 if await self._beat() else failures + 1
                 if failures == BEATS_BEFORE_WARNING:
                     self._on_event("heartbeats don't get through; the others may count us as gone")
                 await self._store_outputs()
-            try:
-                await self.refresh()
-            except InputError as error:
-                self.fatal = error
+            await self.refresh()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._config.heartbeat_s):
                     await self._news.wait()
@@ -198,6 +193,7 @@ class Agent:
             assert self._link
             try:
                 self._neighbours = await self._link.connections() or self._neighbours
+                self.maddrs = await self._link.visible_maddrs()
             except LinkError as error:
                 self._on_event(f"{error}; starting it again")
                 await self._restart(self._link)
@@ -214,7 +210,6 @@ class Agent:
                 self._on_event(f"the p2p daemon doesn't start again yet: {error}")
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, self._config.retry_s)
-        self.maddrs = await self._link.visible_maddrs()
         answered = await self._dial({*self._config.initial_peers, *self._neighbours.values()})
         self._on_event(f"the p2p daemon runs again; {len(answered)} peers answer")
         self._unstored.update(self._own)
@@ -253,6 +248,24 @@ class Agent:
             return set()
         answers = await asyncio.gather(*(link.connect(maddr) for maddr in others))
         return {maddr for maddr, answer in zip(others, answers, strict=True) if answer}
+
+    def _hear(self, found: Found, now: float) -> tuple[Member, ...]:
+        for tag, (payload, expiration) in found.items():
+            peer = peer_of(tag)
+            heartbeat = codec.decode(payload, peer, self._config.limits)
+            assert isinstance(heartbeat, Heartbeat), "the gate lets nothing else under this key"
+            if peer == self._identity.peer:
+                self._check_session(heartbeat, expiration)
+            else:
+                self._membership.hear(peer, heartbeat, expiration, now)
+        self._membership.forget()
+        self._check_manifests(now)
+        return self._membership.live(now)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """A loop never ends by itself: what ended it is the node's to know, never a silent stop."""
+        if not task.cancelled():
+            self.fatal = task.exception()
 
     def _check_session(self, heartbeat: Heartbeat, expiration: float) -> None:
         """Raises if an older process than this one has beaten with our key since we started.

@@ -17,8 +17,8 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hivemind.dht.crypto import RSASignatureValidator
@@ -44,6 +44,10 @@ SIGNATURE_BYTES = 1024
 STOP_TIMEOUT_S = 2.0
 DAEMON_TIMEOUT_S = 5.0
 
+Result = TypeVar("Result")
+
+_LOOPBACK = ("/ip4/127.", "/ip6/::1/")
+
 Found = Mapping[bytes, tuple[bytes, float]]
 """What lies under a key: by owner tag, the payload and its expiration in seconds since 1970."""
 
@@ -66,9 +70,7 @@ def check_addresses(config: DhtConfig) -> None:
                     f"swarm.{flag}",
                     got=address,
                     expected=expected,
-                    remedy="take the address as the running node printed it"
-                    if flag == "initial_peers"
-                    else "correct the address",
+                    remedy="correct it; a running node prints the addresses by which to join it",
                 )
 
 
@@ -105,7 +107,7 @@ class Link:
           LinkError: the daemon doesn't start, with its own words.
         """
         logging.getLogger("hivemind").setLevel(logging.CRITICAL)  # failures are reported by us
-        os.environ.setdefault("GOLOG_LOG_LEVEL", "FATAL")
+        os.environ.setdefault("GOLOG_LOG_LEVEL", "FATAL")  # the daemon's own log
         hosts = previous.hosts if previous else config.host_maddrs
         await ports.wait_until_free(hosts)
         try:
@@ -132,7 +134,7 @@ class Link:
                     cache_on_store=False,
                     cache_refresh_before_expiry=0,
                     reuse_get_requests=False,
-                    blacklist_time=2.0,
+                    blacklist_time=5.0,
                     backoff_rate=1.0,
                 )
                 visible = [str(maddr) for maddr in await p2p.get_visible_maddrs()]
@@ -201,20 +203,26 @@ class Link:
         """The peers to which the daemon holds a connection, each with an address that leads to it.
 
         Raises:
-          LinkError: the daemon is dead or hangs. It is asked here and nowhere else.
+          LinkError: the daemon is dead or hangs.
         """
-        try:
-            async with asyncio.timeout(DAEMON_TIMEOUT_S):
-                infos = await self._p2p.list_peers()
-        except (TimeoutError, EOFError, P2PDaemonError, OSError) as error:
-            raise LinkError(f"the p2p daemon doesn't answer: {error!r}") from error
+        infos = await _answer(self._p2p.list_peers())
         return {
             str(info.peer_id): f"{info.addrs[0]}/p2p/{info.peer_id}" for info in infos if info.addrs
         }
 
     async def visible_maddrs(self) -> tuple[str, ...]:
-        """The addresses by which others reach this node, as they would name them to join it."""
-        return tuple(str(maddr) for maddr in await self._node.get_visible_maddrs(latest=True))
+        """The addresses by which others can join this node, those of this machine alone last.
+
+        They may change: a relay is found, an address of the machine comes or goes.
+
+        Raises:
+          LinkError: the daemon is dead or hangs.
+        """
+        try:
+            maddrs = [str(m) for m in await _answer(self._p2p.get_visible_maddrs(latest=True))]
+        except ValueError:  # hivemind's way to say that there are none
+            return ()
+        return tuple(sorted(maddrs, key=lambda maddr: maddr.startswith(_LOOPBACK)))
 
     async def stop(self) -> None:
         """Ends the daemon, by force if it hangs."""
@@ -266,6 +274,15 @@ class _NodeKey(RSAPrivateKey):
 
     def __init__(self, private_key: rsa.RSAPrivateKey):
         self._private_key = private_key
+
+
+async def _answer(question: Awaitable[Result]) -> Result:
+    """The daemon's answer to a question that it always can answer at once."""
+    try:
+        async with asyncio.timeout(DAEMON_TIMEOUT_S):
+            return await question
+    except (TimeoutError, EOFError, P2PDaemonError, OSError) as error:
+        raise LinkError(f"the p2p daemon doesn't answer: {error!r}") from error
 
 
 def _fault(flag: str, address: str) -> str | None:

@@ -105,6 +105,12 @@ class DhtExchange:
         self._say(position, published=False, waiting=True)
         waiting.wait_for(self, position, deadline_s, on_wait)
 
+    def wait_for_peers(
+        self, position: Position, count: int, deadline_s: float, on_wait: OnWait
+    ) -> None:
+        self.announce(position, published=False)
+        waiting.wait_for_peers(self, position, count, deadline_s, on_wait)
+
     def peers(self) -> tuple[Member, ...]:
         return self._joined.members()
 

@@ -1,8 +1,8 @@
 """What a node asks of its swarm, and a swarm inside one process with the same manners.
 
-`Exchange` is all that node.py knows of other nodes. `dht.DhtExchange` speaks to real peers;
-`Hub` and `LocalExchange` serve solo runs, experiments in one process and tests. Both decide by
-rounds.py and wait by waiting.py, so they differ in the transport alone.
+`Exchange` is all that node.py knows of other nodes. `DhtExchange` (dht_exchange.py) speaks to real
+peers; `Hub` and `LocalExchange` serve solo runs, experiments in one process and tests. Both decide
+by rounds.py and wait by waiting.py, so they differ in the transport alone.
 """
 
 import threading
@@ -76,6 +76,12 @@ class Exchange(Protocol):
         Returns at once when it is there already (`rounds.may_start`). Meanwhile the heartbeat says
         that this node waits, so that the others count on it there and are not drawn ahead by it.
         """
+        ...
+
+    def wait_for_peers(
+        self, position: Position, count: int, deadline_s: float, on_wait: OnWait
+    ) -> None:
+        """Stands idle at `position` until `count` peers are live, or the deadline."""
         ...
 
     def peers(self) -> tuple[Member, ...]:
@@ -177,6 +183,12 @@ class LocalExchange:
             return
         self._hub.announce(self._peer, position, published=False, waiting=True)
         waiting.wait_for(self, position, deadline_s, on_wait)
+
+    def wait_for_peers(
+        self, position: Position, count: int, deadline_s: float, on_wait: OnWait
+    ) -> None:
+        self.announce(position, published=False)
+        waiting.wait_for_peers(self, position, count, deadline_s, on_wait)
 
     def peers(self) -> tuple[Member, ...]:
         return self._hub.others(self._peer)[0]

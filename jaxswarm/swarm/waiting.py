@@ -107,5 +107,20 @@ def wait_for(transport: Transport, position: Position, deadline_s: float, on_wai
         transport.pause(deadline_s - waited_s)
 
 
+def wait_for_peers(
+    transport: Transport, position: Position, count: int, deadline_s: float, on_wait: OnWait
+) -> None:
+    """Returns when `count` peers are live, or after `deadline_s` seconds."""
+    start = time.monotonic()
+    while True:
+        lacking = count - len(transport.look())
+        waited_s = time.monotonic() - start
+        if lacking <= 0 or waited_s >= deadline_s:
+            return
+        if not on_wait(Waiting(position, ("unknown",) * lacking, 0, waited_s, deadline_s)):
+            return
+        transport.pause(deadline_s - waited_s)
+
+
 def _sorted(outputs: Mapping[str, StageOutput]) -> tuple[StageOutput, ...]:
     return tuple(outputs[peer] for peer in sorted(outputs))

@@ -25,7 +25,7 @@ _CONTEXT.set_forkserver_preload(["jaxswarm.swarm.dht_exchange"])
 
 QUICK = {
     "heartbeat_s": 0.5,
-    "member_ttl_s": 3.0,
+    "member_ttl_s": 20.0,
     "poll_s": 0.1,
     "watch_s": 0.5,
     "retry_s": 2.0,
@@ -73,7 +73,7 @@ class NodeProcess:
     def begin(self, method: str, *args: Any, **kwargs: Any) -> None:
         self._here.send((method, args, kwargs))
 
-    def end(self, timeout_s: float = 60.0) -> Any:
+    def end(self, timeout_s: float = 90.0) -> Any:
         deadline = time.monotonic() + timeout_s
         while self._here.poll(max(0.0, deadline - time.monotonic())):
             kind, value = self._here.recv()
@@ -105,7 +105,7 @@ class NodeProcess:
         """The members that this node hears, by peer."""
         return {member.peer: member for member in self.call("peers")}
 
-    def stage(self, position: Position, text: str, deadline_s: float = 20.0) -> None:
+    def stage(self, position: Position, text: str, deadline_s: float = 60.0) -> None:
         """Begins what a node does in a stage: announce, publish, announce, gather."""
         self.begin("stage", position, text, deadline_s)
 
@@ -131,7 +131,7 @@ def output(peer: str, position: Position, text: str) -> StageOutput:
     return StageOutput(peer, position, (Reply("0123456789abcdef", text, "none"),))
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """Waits for something of the outside world to come true."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

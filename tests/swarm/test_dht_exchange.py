@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,13 @@ import psutil
 import pytest
 from node_process import NodeProcess, output, until
 
-from jaxswarm.records import STAGES, Position
+from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 
 Make = Callable[..., NodeProcess]
 
 ANSWER, CRITIQUE, RESOLVE = (Position(0, index) for index in range(3))
 NEXT_ANSWER = Position(1, 0)
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -59,6 +60,17 @@ def test_two_nodes_exchange_all_three_stages_and_leave_without_a_word(pair) -> N
     assert (a.events, b.events) == ([], [])
 
 
+def test_texts_cross_unchanged_up_to_the_largest_record_whatever_they_imitate(pair) -> None:
+    a, b = pair
+    forged = "[signature:AAAA] [owner:ssh-rsa AAAA] <answer>\u00bd</answer> \U0001f600"
+    texts = [f"{forged} {index} ".ljust(16_000, "x") for index in range(31)]
+    replies = tuple(Reply(f"{index:016x}", text, NONE_RIGHT) for index, text in enumerate(texts))
+    b.call("publish", StageOutput(b.peer, ANSWER, replies))
+    b.call("announce", ANSWER, True)
+    (read,) = a.call("gather", ANSWER, PATIENCE_S).outputs
+    assert read == StageOutput(b.peer, ANSWER, replies)
+
+
 def test_a_third_that_joins_in_mid_round_waits_and_takes_part_in_the_next(node: Make, pair) -> None:
     a, b = pair
     run_stage(ANSWER, a, b)
@@ -81,14 +93,14 @@ def c_peer(a: NodeProcess, b: NodeProcess) -> str:
     return peer
 
 
-def test_a_killed_node_holds_the_others_until_it_counts_as_gone(node: Make, pair) -> None:
-    a, b = pair
-    c = node("c", initial_peers=(a.maddr,)).join()
+def test_a_killed_node_holds_the_others_until_it_counts_as_gone(node: Make) -> None:
+    a = node("a", member_ttl_s=5.0).join()
+    b, c = (node(name, member_ttl_s=5.0, initial_peers=(a.maddr,)).join() for name in "bc")
     announce(ANSWER, a, b, c)
     c.kill()
     start = time.monotonic()
     assert run_stage(ANSWER, a, b) == [{"b"}, {"a"}]
-    assert 1.0 < time.monotonic() - start < PATIENCE_S / 2
+    assert 2.0 < time.monotonic() - start < PATIENCE_S
     assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
 
 
@@ -97,7 +109,7 @@ def test_a_silent_node_holds_the_others_no_longer_than_the_deadline(pair) -> Non
     a.stage(ANSWER, "a", deadline_s=1.0)
     gathered = a.end()
     assert gathered.missing == (b.peer,)
-    assert 1.0 <= gathered.waited_s < 10.0
+    assert 1.0 <= gathered.waited_s < PATIENCE_S / 4
     b.stage(ANSWER, "b")
     assert texts(b.end()) == {"a"}
 
@@ -108,7 +120,7 @@ def test_nobody_waits_for_a_node_that_left_in_order(pair) -> None:
     a.stage(ANSWER, "a", PATIENCE_S)
     gathered = a.end()
     assert gathered.outputs == gathered.missing == ()
-    assert gathered.waited_s < 2.0
+    assert gathered.waited_s < PATIENCE_S / 4
 
 
 def test_a_node_whose_initial_peer_is_dead_goes_on_alone_and_joins_when_it_is_back(
@@ -122,7 +134,7 @@ def test_a_node_whose_initial_peer_is_dead_goes_on_alone_and_joins_when_it_is_ba
         f"none of the 1 initial peers answers ({maddr}): going on alone, trying again meanwhile"
     ]
     b.stage(ANSWER, "b", PATIENCE_S)
-    assert b.end().waited_s < 2.0
+    assert b.end().waited_s < PATIENCE_S / 4
 
     a = node("a", host_maddrs=(maddr.rpartition("/p2p/")[0],)).join()
     assert a.maddr == maddr
@@ -156,12 +168,14 @@ def test_a_daemon_that_dies_is_replaced_under_the_same_address(pair) -> None:
     maddr, daemon = a.maddr, a.daemon()
     daemon.kill()
     until(lambda: any("runs again" in event for event in events(a)))
-    assert a.maddr == maddr
     assert a.daemon().pid != daemon.pid
+    listening = {c.laddr.port for c in a.daemon().net_connections() if c.status == "LISTEN"}
+    assert f"/tcp/{listening.pop()}/" in maddr
     announce(CRITIQUE, a, b)
     assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
 
 
+@pytest.mark.slow
 def test_a_daemon_that_hangs_is_replaced(pair) -> None:
     a, b = pair
     a.daemon().suspend()
@@ -182,6 +196,17 @@ def error_of(node: NodeProcess, method: str, *args: object) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def test_announced_addresses_a_relay_client_and_client_mode_take_part(node: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"/ip4/127.0.0.1/tcp/{probe.getsockname()[1]}"
+    a = node("a", host_maddrs=(address,), announce_maddrs=(address,)).join()
+    assert a.call("maddrs") == (f"{address}/p2p/{a.peer}",)
+    b = node("b", initial_peers=(a.maddr,), use_auto_relay=True).join()
+    c = node("c", initial_peers=(a.maddr,), client_mode=True).join()
+    announce(ANSWER, a, b, c)
+    assert run_stage(ANSWER, a, b, c) == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
 
 
 def test_ctrl_c_leaves_the_daemon_to_the_node(pair) -> None:
@@ -215,6 +240,7 @@ def test_a_joiner_with_another_manifest_is_told_the_field(node: Make) -> None:
     until(lambda: not psutil.Process(b.pid).children())
 
 
+@pytest.mark.slow
 def test_another_manifest_is_noticed_when_the_initial_peer_comes_back(node: Make) -> None:
     a = node("a").join()
     maddr = a.maddr
@@ -247,6 +273,7 @@ def test_a_copied_identity_makes_the_younger_node_give_way(
     assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_named(node: Make) -> None:
     a = node("a").join()
     b = node("b", host_maddrs=(a.maddr.rpartition("/p2p/")[0],))

@@ -115,6 +115,20 @@ def test_a_wait_ends_when_the_node_says_so() -> None:
     a.wait_for(Position(5, 0), PATIENCE_S, Listener(calls=1))
 
 
+def test_the_first_stage_can_wait_for_so_many_peers() -> None:
+    a, b, _ = swarm_of(3)
+    listener = Listener()
+    late = threading.Timer(0.1, LocalExchange(a._hub, "late").announce, (ANSWER, False))
+    late.start()
+    a.wait_for_peers(ANSWER, 3, PATIENCE_S, listener)
+    assert a.peers()[0].peer == "late"
+    assert len(listener.said[0].missing) == 1
+    late.join()
+    start = time.monotonic()
+    b.wait_for_peers(ANSWER, 4, 0.2, patient)
+    assert 0.2 <= time.monotonic() - start < PATIENCE_S
+
+
 def test_an_output_whose_announcement_was_lost_is_read_at_the_deadline() -> None:
     a, b = swarm_of(2)
     b.publish(output(b.peer, ANSWER))

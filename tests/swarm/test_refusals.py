@@ -37,8 +37,8 @@ def attacker(victims) -> Iterator[AttackerProcess]:
     process.dispose()
 
 
-def heartbeat() -> bytes:
-    manifest = Manifest(**MANIFEST).fields()
+def heartbeat(**changes: object) -> bytes:
+    manifest = Manifest(**{**MANIFEST, **changes}).fields()
     return codec.encode_heartbeat(Heartbeat(POSITION, True, False, False, 1, manifest))
 
 
@@ -55,7 +55,7 @@ def tag_of(node: NodeProcess) -> bytes:
     return identity.tag
 
 
-def read_by_both(a: NodeProcess, b: NodeProcess, deadline_s: float = 20.0) -> list[set[str]]:
+def read_by_both(a: NodeProcess, b: NodeProcess, deadline_s: float = 60.0) -> list[set[str]]:
     for each in (a, b):
         each.stage(POSITION, each.directory.name, deadline_s)
     return [{r.text for o in each.end().outputs for r in o.replies} for each in (a, b)]
@@ -104,6 +104,15 @@ def test_a_member_with_a_bad_output_is_missed_at_the_deadline_and_counted(
     assert [each.peer for each in gathered.outputs] == [b.peer]
     assert gathered.missing == (peer,)
     assert gathered.refused == {"malformed": 1}
+
+
+def test_a_member_of_another_manifest_is_none_and_stops_nobody(victims, attacker) -> None:
+    a, b = victims
+    assert attacker.offer(MEMBERS, heartbeat(data="d2"), tag=attacker.tag)
+    for each in (a, b):
+        until(lambda each=each: each.call("refused") == {"other_manifest": 1})
+        assert peer_of(attacker.tag) not in each.others()
+    assert read_by_both(a, b) == [{"b"}, {"a"}]
 
 
 def test_an_honest_record_of_a_stranger_is_read(victims, attacker) -> None:

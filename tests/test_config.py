@@ -1,0 +1,73 @@
+"""Every key of a config is read by somebody, and the README's table says what the config says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import gsm8k, tiny
+from jaxswarm import assemble
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+class Recorder:
+    """A config that notes which of its keys were read."""
+
+    def __init__(self, config: ConfigDict, seen: set[str], path: str = ""):
+        self._config, self._seen, self._path = config, seen, path
+
+    def __getattr__(self, name: str) -> Any:
+        path = f"{self._path}.{name}".removeprefix(".")
+        value = getattr(self._config, name)
+        if isinstance(value, ConfigDict):
+            return Recorder(value, self._seen, path)
+        self._seen.add(path)
+        return value
+
+
+def keys(config: ConfigDict, path: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in config.items():
+        here = f"{path}.{name}".removeprefix(".")
+        found |= keys(value, here) if isinstance(value, ConfigDict) else {here: value}
+    return found
+
+
+def test_every_key_is_read(tmp_path: Path):
+    config = tiny.get_config()
+    config.output.directory = str(tmp_path)
+    config.output.compilation_cache = ""
+    config.mesh.fsdp, config.mesh.data = 1, -1
+    seen: set[str] = set()
+    recorder = Recorder(config, seen)
+    assemble.set_up_jax(recorder)
+    plans, dataset = assemble.plans(recorder), assemble.data(recorder)
+    source = assemble.model_source(recorder)
+    tokenizer = assemble.tokenizer(source)
+    assemble.node_config(recorder, "some peer")
+    assemble.exchange(recorder, dataset, plans, print).close()
+    assemble.checkpointer(recorder, source, tokenizer).close()
+    assemble.learner(recorder, source, print)
+    assert keys(config).keys() - seen == set()
+
+
+@pytest.mark.parametrize("config", [tiny.get_config()])
+def test_configs_have_the_same_keys_and_types(config: ConfigDict):
+    base = keys(gsm8k.get_config())
+    other = keys(config)
+    assert other.keys() == base.keys()
+    assert {name: type(value) for name, value in other.items()} == {
+        name: type(value) for name, value in base.items()
+    }
+
+
+def test_the_readme_lists_every_key_with_its_default():
+    text = README.read_text()
+    missing = [
+        f"`{name}` | `{value!r}`"
+        for name, value in keys(gsm8k.get_config()).items()
+        if f"| `{name}` | `{value!r}` |" not in text
+    ]
+    assert missing == []

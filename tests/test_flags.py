@@ -1,0 +1,49 @@
+"""What the command line refuses, and how."""
+
+import pytest
+from absl import flags as absl_flags
+
+from jaxswarm import flags
+from jaxswarm.errors import InputError
+
+CONFIG = "--config=configs/gsm8k.py"
+
+
+def parse(*words: str):
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    return flags.parse(values, ["program", *words])
+
+
+def test_any_key_is_overridden_by_its_type():
+    config = parse(
+        CONFIG,
+        "--config.grpo.group=16",
+        "--config.swarm.enabled=False",
+        "--config.generation.prompt_buckets=(64, 128)",
+        "--config.optimizer.learning_rate=3e-6",
+    )
+    assert config.grpo.group == 16
+    assert config.swarm.enabled is False
+    assert config.generation.prompt_buckets == (64, 128)
+    assert config.optimizer.learning_rate == 3e-6
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ((), "no --config"),
+        (("--config=configs/none.py",), "configs/none.py"),
+        ((CONFIG, "--config.grpo.grup=4"), "grup"),
+        ((CONFIG, "--config.grpo.group=four"), "four"),
+        ((CONFIG, "--config.grpo=4"), "config.grpo=4"),
+        ((CONFIG, "--flag=4"), "flag"),
+        ((CONFIG, "stray"), "stray"),
+    ],
+)
+def test_what_can_t_be_used_is_named_in_one_line(words, named):
+    with pytest.raises(InputError) as caught:
+        parse(*words)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "expected" in str(caught.value)

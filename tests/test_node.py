@@ -1,0 +1,159 @@
+"""Whole nodes in one process, over the in-memory exchange: the same code as over the network."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import tiny
+from jaxswarm import assemble
+from jaxswarm.journal import JOURNAL_FILE, Journal, read_journal
+from jaxswarm.metrics import MetricsWriter
+from jaxswarm.node import Node
+from jaxswarm.parts import Parts
+from jaxswarm.records import STAGES, Position
+from jaxswarm.reports import METRICS_FILE, Reports, read_reports
+from jaxswarm.resume import resume
+from jaxswarm.status import StatusLine
+from jaxswarm.swarm.exchange import Hub, LocalExchange
+
+ROUNDS = 2
+
+
+def config_of(directory: Path, **changes):
+    config = tiny.get_config()
+    config.rounds = ROUNDS
+    config.stages.questions = 4
+    config.grpo.group = 4
+    config.generation.limit = 32
+    config.mesh.fsdp, config.mesh.data = 1, 4
+    config.evaluation.questions = 8
+    config.evaluation.batch = 8
+    config.output.directory = str(directory)
+    config.output.checkpoint_stages = 1
+    config.swarm.stage_deadline_s = 120.0
+    config.seed = 1
+    config.update(changes)
+    return config
+
+
+def play(config, exchange: LocalExchange, *, stages: int | None = None) -> bool:
+    """Runs a node; with `stages`, it is told to stop when so many are behind it."""
+    directory = Path(config.output.directory)
+    source = assemble.model_source(config)
+    tokenizer = assemble.tokenizer(source)
+    exchange.join()
+    node_config = assemble.node_config(config, exchange.peer)
+    with StatusLine(directory) as status:
+        parts = Parts(
+            learner=assemble.learner(config, source, status.say),
+            tokenizer=tokenizer,
+            plans=assemble.plans(config),
+            dataset=assemble.data(config),
+            exchange=exchange,
+            checkpointer=assemble.checkpointer(config, source, tokenizer),
+            journal=Journal(directory / JOURNAL_FILE),
+            metrics=MetricsWriter(directory),
+            status=status,
+        )
+        node = Node(node_config, parts, resume(node_config, parts, directory / JOURNAL_FILE))
+        if stages is not None:
+            stop_after(node, exchange, stages)
+        try:
+            return node.run()
+        finally:
+            for part in (parts.checkpointer, parts.journal, parts.metrics, exchange):
+                part.close()
+
+
+def stop_after(node: Node, exchange: LocalExchange, stages: int) -> None:
+    """Asks the node to stop when it publishes for the given time."""
+    publish, count = exchange.publish, [0]
+
+    def counting(output) -> None:
+        publish(output)
+        count[0] += 1
+        if count[0] == stages:
+            node.stop()
+
+    exchange.publish = counting
+
+
+def reports(directory: Path) -> Reports:
+    return read_reports(directory / METRICS_FILE)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A solo run, uninterrupted."""
+    directory = tmp_path_factory.mktemp("alone")
+    assert play(config_of(directory), LocalExchange(Hub(), "solo"))
+    return directory
+
+
+def test_a_solo_node_plays_all_stages_and_learns_from_its_own_texts(alone):
+    told = reports(alone)
+    assert [report.position for report in told.stages] == [
+        Position(round_, index) for round_ in range(ROUNDS) for index in range(len(STAGES))
+    ]
+    assert [report.rounds for report in told.held_out] == [0, ROUNDS]
+    assert all(report.grad_norm > 0 for report in told.stages)
+    assert all(report.peers == report.outputs_read == 0 for report in told.stages)
+    # Each stage's parts add up to its reward, and the sampler agrees with the learner.
+    for report in told.stages:
+        np.testing.assert_allclose(sum(report.reward_parts.values()), report.reward, rtol=1e-6)
+        assert report.sampler_gap < 1e-3
+
+
+def test_its_journal_holds_one_output_for_each_stage(alone):
+    kept = read_journal(alone / JOURNAL_FILE, own="solo", since=Position(0, 0))
+    assert len(kept.published) == ROUNDS * len(STAGES)
+    assert all(len(output.replies) == 4 for output in kept.published.values())
+
+
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(alone, tmp_path, stages):
+    assert not play(config_of(tmp_path), LocalExchange(Hub(), "solo"), stages=stages)
+    assert len(reports(tmp_path).stages) == stages
+    assert play(config_of(tmp_path), LocalExchange(Hub(), "solo"))
+    whole, pieces = reports(alone).stages, reports(tmp_path).stages
+    assert [report.position for report in pieces] == [report.position for report in whole]
+    for report, expected in zip(pieces, whole, strict=True):
+        np.testing.assert_allclose(report.reward, expected.reward, rtol=1e-6)
+        np.testing.assert_allclose(report.loss, expected.loss, rtol=1e-4, atol=1e-6)
+    since = Position(0, 0)
+    assert (
+        read_journal(tmp_path / JOURNAL_FILE, own="solo", since=since).published
+        == read_journal(alone / JOURNAL_FILE, own="solo", since=since).published
+    )
+
+
+def test_two_nodes_learn_from_each_other(tmp_path):
+    hub, ended = Hub(), {}
+    names = ("ann", "ben")
+
+    def run(name: str, seed: int) -> None:
+        config = config_of(tmp_path / name, seed=seed)
+        config.swarm.first_peers = 1
+        ended[name] = play(config, LocalExchange(hub, name))
+
+    threads = [threading.Thread(target=run, args=(n, i)) for i, n in enumerate(names)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(240)
+    assert ended == {"ann": True, "ben": True}
+    kept = {
+        name: read_journal(tmp_path / name / JOURNAL_FILE, own=name, since=Position(0, 0))
+        for name in names
+    }
+    for name, other in zip(names, reversed(names), strict=True):
+        assert all(report.outputs_read == 1 for report in reports(tmp_path / name).stages)
+        received = {at: outputs[0] for at, outputs in kept[name].received.items()}
+        assert received == kept[other].published
+    # Other seeds, other answers.
+    assert (
+        kept["ann"].published[Position(0, 0)].replies
+        != kept["ben"].published[Position(0, 0)].replies
+    )
