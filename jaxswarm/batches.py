@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.train_step import Batch
+from jaxswarm.swarm.codec import clean
 from jaxswarm.tokenizer import Tokenizer, bucket_for
 
 
@@ -48,10 +49,14 @@ def fit(
 
 
 def texts(tokenizer: Tokenizer, prompts: Prompts, rollout: Rollout) -> list[list[str]]:
-    """The completions as text, G for each prompt that was kept."""
+    """The completions as text, G for each prompt that was kept.
+
+    Characters that no peer accepts are taken out here, before rewards, votes and the journal, so
+    that all of them see the text that travels.
+    """
     return [
         [
-            tokenizer.decode(token_C[:length])
+            clean(tokenizer.decode(token_C[:length]))
             for token_C, length in zip(token_GxC, length_G, strict=True)
         ]
         for token_GxC, length_G in zip(

@@ -9,7 +9,6 @@ bar on stderr, and prints the figures as JSON, or writes them to --json FILE.
 import json
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from jaxswarm.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
 
 
-def main(argv: Sequence[str] = tuple(sys.argv)) -> int:
+def main() -> int:
     """Returns the exit code: 0, or 2 for something given that can't be used."""
     values = absl_flags.FlagValues()
     flags.define(values)
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] = tuple(sys.argv)) -> int:
     ):
         absl_flags.DEFINE_string(name, None, meaning, flag_values=values)
     try:
-        config = flags.parse(values, argv)
+        config = flags.parse(values)
         if values["checkpoint"].value:
             config.model.source = values["checkpoint"].value
         found = measure(config)

@@ -1,6 +1,6 @@
 """The command line of the programs that take a config: --config=FILE and --config.a.b=value."""
 
-from collections.abc import Sequence
+import sys
 from typing import Any
 
 from absl import flags
@@ -19,20 +19,20 @@ def define(values: flags.FlagValues) -> None:
     )
 
 
-def parse(values: flags.FlagValues, argv: Sequence[str]) -> Config:
-    """The config that a command line asks for, locked.
+def parse(values: flags.FlagValues) -> Config:
+    """The config that the command line of this process asks for, locked.
 
     Args:
       values: the program's flags, `define` done.
-      argv: the program's name first.
 
     Raises:
       InputError: no config or one that can't be read, an unknown key or flag, a value of another
         type, or words that are no flag.
     """
     try:
-        rest = values(list(argv))[1:]
-        config = values["config"].value
+        # ml_collections reads sys.argv itself, so no other list would do.
+        rest = values(sys.argv)[1:]
+        config = values.config
     except (flags.Error, AttributeError, KeyError) as error:
         raise InputError(
             "the command line",

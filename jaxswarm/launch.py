@@ -9,15 +9,12 @@ exit code is 0 only if every node finished.
 """
 
 import argparse
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -25,7 +22,7 @@ from jaxswarm.errors import InputError
 from jaxswarm.files import unwritable
 from jaxswarm.journal import JOURNAL_FILE
 from jaxswarm.panel import Panel, end_table
-from jaxswarm.processes import KILL_AFTER_S, NodeProcess
+from jaxswarm.processes import KILL_AFTER_S, NodeProcess, Stop
 from jaxswarm.reports import METRICS_FILE, read_reports
 from jaxswarm.status import duration
 
@@ -69,27 +66,6 @@ class Plan:
         if address is not None:
             flags.append(f"{INITIAL_PEERS}{address}")
         return [*self.command, f"--config={self.config}", *flags, *self.overrides]
-
-
-class Stop:
-    """How often a person or the system has asked this process to end."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Inside the block, SIGINT, SIGTERM and SIGHUP are counted and end nothing."""
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._hear) for number in signals}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.asked += 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
 from types import FrameType
 
 from absl import flags as absl_flags
@@ -25,14 +25,16 @@ from jaxswarm.rundir import NodeCard
 from jaxswarm.status import StatusLine
 from jaxswarm.summary import summarise
 
+SAME_REQUEST_S = 1.0
 
-def main(argv: Sequence[str] = tuple(sys.argv)) -> int:
+
+def main() -> int:
     """Returns the exit code."""
     values = absl_flags.FlagValues()
     flags.define(values)
     try:
-        config = flags.parse(values, argv)
-        finished = run(config, " ".join(argv[1:]))
+        config = flags.parse(values)
+        finished = run(config, " ".join(sys.argv[1:]))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -90,10 +92,17 @@ def run(config: flags.Config, shown_flags: str) -> bool:
 
 
 def _stop_on_signals(node: Node) -> None:
-    """The first Ctrl-C or SIGTERM ends the run after its stage, the second one at once."""
+    """The first Ctrl-C or SIGTERM ends the run after its stage, a later one at once.
+
+    Two within a second are one: coreutils' `timeout` signals a process, then its whole group.
+    """
+    first: list[float] = []
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        signal.signal(number, signal.SIG_DFL)
+        first.append(time.monotonic())
+        if first[-1] - first[0] > SAME_REQUEST_S:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         node.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):

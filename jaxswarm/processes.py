@@ -1,13 +1,16 @@
-"""Nodes as child processes: started, watched through their run directories, stopped for certain."""
+"""Nodes as child processes: started, watched by their run directories, stopped for certain."""
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from jaxswarm.rundir import SUMMARY_FILE, NodeCard, Summary
 from jaxswarm.status import STATUS_FILE, Reading, read_reading
@@ -16,6 +19,9 @@ LOG_FILE = "log.txt"
 
 KILL_AFTER_S = 30.0
 """How long a node may take to end after SIGTERM: it writes a checkpoint and leaves its swarm."""
+
+ONE_REQUEST_S = 1.0
+"""Signals so close together are one request: coreutils' `timeout`, for one, sends each twice."""
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the kernel sends a process when its parent dies."""
@@ -111,6 +117,31 @@ class NodeProcess:
         """Ends it, whatever it does, and waits until it is gone."""
         self._process.kill()
         self._process.wait()
+
+
+class Stop:
+    """How often a person or the system has asked this process to end."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._heard_at = -math.inf
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside the block, SIGINT, SIGTERM and SIGHUP are counted and end nothing."""
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._hear) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        now = time.monotonic()
+        if now - self._heard_at > ONE_REQUEST_S:
+            self.asked += 1
+            self._heard_at = now
 
 
 def _dies_with_parent() -> Callable[[], None] | None:

@@ -38,7 +38,8 @@ class Position:
         return Position(*divmod(steps, len(STAGES)))
 
     def __str__(self) -> str:
-        return f"round {self.round} {self.stage}"
+        """For people, who count rounds from 1."""
+        return f"round {self.round + 1} {self.stage}"
 
 
 @dataclass(frozen=True, slots=True)

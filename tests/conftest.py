@@ -83,3 +83,19 @@ def model_directory(
     make_model().save_pretrained(directory)
     tiny_tokenizer.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Callable[[str], Path]:
+    """A function that finds NAME.gguf in the directory that JAXSWARM_WEIGHTS names, or skips."""
+
+    def find(name: str) -> Path:
+        directory = os.environ.get("JAXSWARM_WEIGHTS")
+        if not directory:
+            pytest.skip("JAXSWARM_WEIGHTS names no directory with real weights")
+        path = Path(directory) / f"{name}.gguf"
+        if not path.is_file():
+            pytest.skip(f"{path} is not there")
+        return path
+
+    return find

@@ -1,5 +1,9 @@
 """What the command line refuses, and how."""
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from absl import flags as absl_flags
 
@@ -9,13 +13,18 @@ from jaxswarm.errors import InputError
 CONFIG = "--config=configs/gsm8k.py"
 
 
-def parse(*words: str):
-    values = absl_flags.FlagValues()
-    flags.define(values)
-    return flags.parse(values, ["program", *words])
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    def run(*words: str) -> Any:
+        monkeypatch.setattr(sys, "argv", ["program", *words])
+        values = absl_flags.FlagValues()
+        flags.define(values)
+        return flags.parse(values)
+
+    return run
 
 
-def test_any_key_is_overridden_by_its_type():
+def test_any_key_is_overridden_by_its_type(parse):
     config = parse(
         CONFIG,
         "--config.grpo.group=16",
@@ -41,7 +50,7 @@ def test_any_key_is_overridden_by_its_type():
         ((CONFIG, "stray"), "stray"),
     ],
 )
-def test_what_can_t_be_used_is_named_in_one_line(words, named):
+def test_what_can_t_be_used_is_named_in_one_line(parse, words, named):
     with pytest.raises(InputError) as caught:
         parse(*words)
     assert named in str(caught.value)

@@ -16,6 +16,7 @@ from rich.console import Console
 from jaxswarm import launch as launch_module
 from jaxswarm.errors import InputError
 from jaxswarm.launch import Plan, launch, main, parse
+from jaxswarm.processes import ONE_REQUEST_S
 from jaxswarm.rundir import NodeCard
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_node.py")))
@@ -166,6 +167,7 @@ def test_a_request_to_stop_reaches_each_node_once_and_is_waited_for(
     assert eventually(lambda: len(cards(tmp_path)) == 3)
     assert eventually(lambda: all((tmp_path / f"node-{i}/status.json").exists() for i in range(3)))
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)  # at the same moment: one request
     shown, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     for index, card in enumerate(cards(tmp_path)):
@@ -184,6 +186,7 @@ def test_asked_again_the_launcher_ends_even_a_deaf_node(
     process.send_signal(signal.SIGINT)
     assert eventually(lambda: (tmp_path / "node-1/asked.json").exists())
     assert process.poll() is None
+    time.sleep(ONE_REQUEST_S)
     process.send_signal(signal.SIGINT)
     shown, _ = process.communicate(timeout=60)
     assert "node-2: killed by SIGKILL" in shown

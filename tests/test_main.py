@@ -1,5 +1,7 @@
 """What the program refuses: one line that names the thing, exit code 2, and nothing begun."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,14 @@ ROOT = Path(__file__).parents[1]
 TINY = f"--config={ROOT}/configs/tiny.py"
 
 
-def attempt(capsys: pytest.CaptureFixture[str], directory: Path, *flags: str) -> str:
-    """Runs the program; returns the line that it ends with."""
-    code = main(
-        [
+@pytest.fixture
+def attempt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Runs the program on a directory and flags; returns the line that it ends with."""
+
+    def run(directory: Path, *flags: str) -> str:
+        words = [
             "jaxswarm.main",
             TINY,
             f"--config.output.directory={directory}",
@@ -22,14 +28,17 @@ def attempt(capsys: pytest.CaptureFixture[str], directory: Path, *flags: str) ->
             "--config.mesh.data=8",
             *flags,
         ]
-    )
-    said = capsys.readouterr()
-    assert code == 2, said
-    line = said.err.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    assert "expected" in line
-    assert "Traceback" not in said.err
-    return line
+        monkeypatch.setattr(sys, "argv", words)
+        code = main()
+        said = capsys.readouterr()
+        assert code == 2, said
+        line = said.err.strip().splitlines()[-1]
+        assert line.startswith("error: ")
+        assert "expected" in line
+        assert "Traceback" not in said.err
+        return line
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -51,21 +60,21 @@ def attempt(capsys: pytest.CaptureFixture[str], directory: Path, *flags: str) ->
         ),
     ],
 )
-def test_a_value_that_can_t_be_used(capsys, tmp_path, flags, named):
-    line = attempt(capsys, tmp_path, "--config.swarm.enabled=False", *flags)
+def test_a_value_that_can_t_be_used(attempt, tmp_path, flags, named):
+    line = attempt(tmp_path, "--config.swarm.enabled=False", *flags)
     assert named in line
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_an_identity_file_that_is_no_key_is_left_as_it_is(capsys, tmp_path):
+def test_an_identity_file_that_is_no_key_is_left_as_it_is(attempt, tmp_path):
     key = tmp_path / "identity.pem"
     key.write_text("not a key")
-    line = attempt(capsys, tmp_path, f"--config.swarm.identity={key}")
+    line = attempt(tmp_path, f"--config.swarm.identity={key}")
     assert str(key) in line
     assert key.read_text() == "not a key"
 
 
-def test_another_model_s_weights_are_named_with_both_shapes(capsys, tmp_path, model_directory):
+def test_another_model_s_weights_are_named_with_both_shapes(attempt, tmp_path, model_directory):
     import json
     import shutil
 
@@ -74,7 +83,6 @@ def test_another_model_s_weights_are_named_with_both_shapes(capsys, tmp_path, mo
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
     line = attempt(
-        capsys,
         tmp_path / "run",
         f"--config.model.source={broken}",
         "--config.swarm.enabled=False",

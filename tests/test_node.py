@@ -24,10 +24,11 @@ ROUNDS = 2
 def config_of(directory: Path, **changes):
     config = tiny.get_config()
     config.rounds = ROUNDS
-    config.stages.questions = 4
+    config.stages.questions = 8
     config.grpo.group = 4
     config.generation.limit = 32
-    config.mesh.fsdp, config.mesh.data = 1, 4
+    config.generation.completion_buckets = ()
+    config.mesh.fsdp, config.mesh.data = 1, 8
     config.evaluation.questions = 8
     config.evaluation.batch = 8
     config.output.directory = str(directory)
@@ -109,7 +110,7 @@ def test_a_solo_node_plays_all_stages_and_learns_from_its_own_texts(alone):
 def test_its_journal_holds_one_output_for_each_stage(alone):
     kept = read_journal(alone / JOURNAL_FILE, own="solo", since=Position(0, 0))
     assert len(kept.published) == ROUNDS * len(STAGES)
-    assert all(len(output.replies) == 4 for output in kept.published.values())
+    assert all(len(output.replies) == 8 for output in kept.published.values())
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4])

@@ -84,16 +84,7 @@ class Checkpointer:
         """
         self.wait()
         arrays = flatten(state)
-        needed = sum(array.nbytes for array in arrays.values())
-        free = shutil.disk_usage(self._directory).free
-        if free < needed:
-            raise InputError(
-                f"free space for checkpoint {self._directory / str(step)}",
-                got=f"{free / 1e9:.2f} GB",
-                expected=f"at least {needed / 1e9:.2f} GB",
-                remedy="free some space and start the same command again: it goes on from "
-                f"checkpoint {self.latest()}",
-            )
+        self._check_room(step, sum(array.nbytes for array in arrays.values()))
         items = {
             STATE: ocp.args.PyTreeSave(arrays, ocdbt_target_data_file_size=_DATA_FILE_BYTES),
             METADATA: ocp.args.JsonSave({**metadata, MODEL: self._model}),
@@ -140,7 +131,7 @@ class Checkpointer:
         metadata = dict(saved.metadata)
         model = metadata.pop(MODEL, {})
         wanted = flatten(abstract_state)
-        self._check(step, model, saved.shapes, wanted)
+        self._check_fits(step, model, saved.shapes, wanted)
         arrays = saved.read(
             {
                 name: ocp.ArrayRestoreArgs(
@@ -163,7 +154,28 @@ class Checkpointer:
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from error
 
-    def _check(
+    def _check_room(self, step: int, needed: int) -> None:
+        """Tries what Orbax would fail at in many lines of several threads.
+
+        Raises:
+          InputError: the disk is too full, or nothing can be made there.
+        """
+        probe = self._directory / f".{step}.probe"
+        try:
+            probe.mkdir(exist_ok=True)
+            probe.rmdir()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise InputError(
+                f"free space for checkpoint {self._directory / str(step)}",
+                got=f"{free / 1e9:.2f} GB",
+                expected=f"at least {needed / 1e9:.2f} GB",
+                remedy=f"free some space and start the same command again: {self._goes_on()}",
+            )
+
+    def _check_fits(
         self,
         step: int,
         model: Mapping[str, Any],
@@ -196,6 +208,10 @@ class Checkpointer:
             f"checkpoint directory {self._directory}",
             got=str(error),
             expected="to write it",
-            remedy="free some space or make it writable, then start the same command again: it "
-            f"goes on from checkpoint {max(steps(self._directory), default=None)}",
+            remedy="free some space or make it writable, then start the same command again: "
+            + self._goes_on(),
         )
+
+    def _goes_on(self) -> str:
+        latest = self.latest()
+        return "it begins anew" if latest is None else f"it goes on from checkpoint {latest}"

@@ -42,7 +42,8 @@ IDLE_TIMEOUT_S = 20.0
 SIGNATURE_BYTES = 1024
 """Room for the signature of the largest accepted key, and its frame."""
 STOP_TIMEOUT_S = 2.0
-DAEMON_TIMEOUT_S = 5.0
+DAEMON_TIMEOUT_S = 10.0
+"""Longer than a busy machine keeps a healthy daemon waiting; with `watch_s` still below 15 s."""
 
 Result = TypeVar("Result")
 

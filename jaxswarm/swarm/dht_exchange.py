@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import threading
 from collections.abc import Collection, Coroutine, Mapping
 from pathlib import Path
@@ -48,7 +47,7 @@ class DhtExchange:
         self._on_event = on_event
         self._closed = threading.Event()
         self._identity = None
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self._thread = threading.Thread(target=self._run_loop, name="swarm", daemon=True)
         self._manifest = manifest
         self._agent: Agent | None = None
@@ -160,11 +159,19 @@ class DhtExchange:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _run_loop(self) -> None:
-        # The daemon inherits this: Ctrl-C is for the node, which needs its daemon to leave.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         asyncio.set_event_loop(self._loop)
         self._loop.set_exception_handler(_note)
         self._loop.run_forever()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop whose children stand in a session of their own.
+
+    So Ctrl-C reaches the node alone, which still needs its daemon to leave the swarm.
+    """
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        return await super().subprocess_exec(*args, **kwargs, start_new_session=True)
 
 
 def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

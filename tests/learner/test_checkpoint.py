@@ -238,15 +238,18 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_checkpoint_before(small_dis
     assert checkpointer.latest() == 1
 
 
-@pytest.mark.parametrize("small_disk", ["size=64m,nr_inodes=200"], indirect=True)
+@pytest.mark.parametrize("small_disk", ["size=64m,nr_inodes=100"], indirect=True)
 @pytest.mark.parametrize("save_async", [True, False], ids=["async", "sync"])
-def test_a_disk_that_fails_while_writing_is_one_clear_line(small_disk, save_async):
+@pytest.mark.parametrize("files_left", [0, 8])
+def test_a_disk_that_fails_while_writing_is_one_clear_line(small_disk, save_async, files_left):
     state = make_state()
     checkpointer = Checkpointer(small_disk / "run", tiny.CONFIG, keep=2, save_async=save_async)
     checkpointer.save(0, state, NOTES)
     checkpointer.wait()
     while _can_make_a_file(small_disk):
         pass
+    for index in range(1, files_left + 1):
+        (small_disk / f"file{index}").unlink()
 
     def save() -> None:
         checkpointer.save(1, state, NOTES)
@@ -256,8 +259,8 @@ def test_a_disk_that_fails_while_writing_is_one_clear_line(small_disk, save_asyn
         save()
     assert "\n" not in str(caught.value)
     checkpointer.close()
-    assert checkpointer.latest() == 0
     again = Checkpointer(small_disk / "run", tiny.CONFIG, keep=2)
+    assert again.latest() == 0
     assert_same(again.restore(abstract(state))[0], state)
     again.close()
 

@@ -63,7 +63,7 @@ def compilations() -> Iterator[list[str]]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.parametrize("sizes", [(4, 1, 2), (2, 2, 2), (1, 2, 4)])
+@pytest.mark.parametrize("sizes", [(2, 2, 2)])
 def test_a_sharded_learner_does_what_one_device_does(sizes):
     one, many = learner(1, 1, 1, beta=0.1), learner(*sizes, beta=0.1)
     expected, got = roll(one, GREEDY), roll(many, GREEDY)

@@ -66,7 +66,9 @@ def _write_safetensors(
     with file.open("wb") as out:
         out.write(struct.pack("<Q", len(encoded)) + encoded)
         for done, name in enumerate(shapes, start=1):
-            np.asarray(source.read(name), dtype=jnp.dtype(dtype), order="C").tofile(out)
+            tensor = np.asarray(source.read(name), dtype=jnp.dtype(dtype), order="C")
+            # Not `tofile`, which does not say why it could not write.
+            out.write(tensor.reshape(-1).view(np.uint8).data)
             on_tensor(done, len(shapes))
 
 

@@ -32,8 +32,9 @@ class Words:
 
     def __init__(self, tokenizer: Qwen2Tokenizer):
         self._tokenizer = tokenizer
-        self.turn_end: int = tokenizer.convert_tokens_to_ids(TURN_END)
-        self.padding: int = tokenizer.convert_tokens_to_ids(PADDING)
+        ids = tokenizer.get_vocab()
+        self.turn_end = ids[TURN_END]
+        self.padding = ids[PADDING]
 
     def prompt(self, messages: list[dict[str, str]]) -> list[int]:
         """A chat, up to where the reply begins."""

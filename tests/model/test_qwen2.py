@@ -1,0 +1,182 @@
+"""What the forward pass promises, whatever the weights. Parity with transformers: tests/parity."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxswarm.model import qwen2
+from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.qwen2 import Qwen2, rotate
+
+CONFIG = ModelConfig(
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=48,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    rope_theta=1e4,
+    rms_norm_eps=1e-6,
+    tie_embeddings=False,
+    max_positions=128,
+)
+TOKENS = np.random.default_rng(0).integers(0, 64, (2, 3, 7)).astype(np.int32)
+
+
+def make(config: ModelConfig = CONFIG) -> Qwen2:
+    """Weights large enough that every token matters to every later one."""
+    graph, params = nnx.split(Qwen2(config, nnx.Rngs(0)))
+    return nnx.merge(graph, jax.tree.map(lambda w: w * 8 if w.ndim > 1 else w, params))
+
+
+@pytest.fixture(scope="module")
+def model() -> Qwen2:
+    return make()
+
+
+@jax.jit
+def hidden_of(model: Qwen2, tokens: jax.Array) -> jax.Array:
+    return model(tokens)[0]
+
+
+@jax.jit
+def hidden_behind(
+    model: Qwen2, prompt_QxP: jax.Array, length_Q: jax.Array, tokens: jax.Array
+) -> jax.Array:
+    return model(tokens, prefix=model.prompt(prompt_QxP, length_Q))[0]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_parameters_are_as_many_as_the_config_says(tied):
+    config = dataclasses.replace(CONFIG, tie_embeddings=tied)
+    _, params = qwen2.abstract(config)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == config.num_parameters
+
+
+def test_an_abstract_model_of_any_size_takes_no_memory():
+    huge = dataclasses.replace(CONFIG, vocab_size=10**6, hidden_size=2**15)
+    before = len(jax.live_arrays())
+    _, params = qwen2.abstract(huge)
+    assert params["embedding"].get_value().shape == (10**6, 2**15)
+    assert len(jax.live_arrays()) == before
+
+
+def test_no_token_sees_a_later_one(model):
+    """By gradients: the state at t depends on the embedding of each of 0..t, and on no other."""
+    graph, params = nnx.split(model)
+    tokens = jnp.arange(6)[None, None]  # six different rows of the embedding
+
+    @jax.jit
+    def gradient_of(params: nnx.State, t: int) -> jax.Array:
+        def hidden_at_t(params: nnx.State) -> jax.Array:
+            hidden, _ = nnx.merge(graph, params)(tokens)
+            return jnp.sum(hidden[0, 0, t] ** 2 * jnp.arange(1, 33))
+
+        return jax.grad(hidden_at_t)(params)["embedding"][...]
+
+    for t in range(6):
+        depends = np.abs(gradient_of(params, t)[:6]).max(axis=1) > 0
+        np.testing.assert_array_equal(depends, np.arange(6) <= t)
+
+
+def test_rows_do_not_see_each_other(model):
+    hidden = hidden_of(model, TOKENS)
+    changed = TOKENS.copy()
+    changed[0, 1] = (changed[0, 1] + 1) % 64
+    other = hidden_of(model, changed)
+    same = np.ones((2, 3), bool)
+    same[0, 1] = False
+    np.testing.assert_array_equal(np.asarray(other)[same], np.asarray(hidden)[same])
+    assert not np.allclose(other[0, 1], hidden[0, 1])
+
+
+def test_what_stands_in_the_padding_changes_nothing_before_it(model):
+    padded = np.concatenate([TOKENS, np.full_like(TOKENS, 9)], axis=-1)
+    np.testing.assert_allclose(
+        hidden_of(model, padded)[:, :, :7], hidden_of(model, TOKENS), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("length_Q", [[5, 5], [5, 1], [0, 3]], ids=str)
+def test_rows_behind_a_prefix_equal_the_plain_pass_over_the_concatenated_text(model, length_Q):
+    prompt_QxP = np.random.default_rng(1).integers(0, 64, (2, 5)).astype(np.int32)
+    hidden = hidden_behind(model, prompt_QxP, np.array(length_Q), TOKENS)
+    for q, g in np.ndindex(2, 3):
+        whole = np.concatenate([prompt_QxP[q, : length_Q[q]], TOKENS[q, g]])
+        plain = hidden_of(model, whole[None, None])
+        np.testing.assert_allclose(hidden[q, g], plain[0, 0, length_Q[q] :], atol=1e-5)
+
+
+def test_the_gradient_through_a_shared_prefix_is_that_of_the_concatenated_text(model):
+    graph, params = nnx.split(model)
+    prompt_QxP = np.random.default_rng(1).integers(0, 64, (2, 5)).astype(np.int32)
+
+    @jax.jit
+    @jax.grad
+    def grouped(params: nnx.State) -> jax.Array:
+        hidden = hidden_behind(nnx.merge(graph, params), prompt_QxP, np.array([5, 5]), TOKENS)
+        return jnp.mean(hidden**3)
+
+    @jax.jit
+    @jax.grad
+    def plain(params: nnx.State) -> jax.Array:
+        prompts = jnp.broadcast_to(prompt_QxP[:, None], (2, 3, 5))
+        whole = jnp.concatenate([prompts, TOKENS], axis=-1)
+        return jnp.mean(hidden_of(nnx.merge(graph, params), whole)[:, :, 5:] ** 3)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        grouped(params),
+        plain(params),
+    )
+
+
+def test_recomputing_the_layers_changes_no_gradient(model):
+    graph, params = nnx.split(model)
+
+    def loss(params: nnx.State, remat: bool) -> jax.Array:
+        return jnp.mean(nnx.merge(graph, params)(TOKENS, remat=remat)[0] ** 2)
+
+    gradients = [
+        jax.jit(jax.grad(loss), static_argnums=1)(params, remat) for remat in (True, False)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), *gradients)
+
+
+def test_a_bfloat16_model_computes_in_bfloat16_and_gives_float32_logits(model):
+    graph, params = nnx.split(model)
+    narrow = nnx.merge(graph, qwen2.cast(params, "bfloat16"))
+    hidden, layers = jax.jit(lambda model: model(TOKENS))(narrow)
+    for array in (hidden, layers[0].keys, layers[0].values):
+        assert array.dtype == jnp.bfloat16
+    logits = narrow.logits(hidden)
+    assert logits.dtype == jnp.float32
+    wide = model.logits(hidden_of(model, TOKENS))
+    off = float(jnp.mean(jnp.abs(logits - wide)) / jnp.std(wide))
+    assert 1e-4 < off < 0.05
+
+
+def test_a_tied_head_is_the_embedding():
+    tied = make(dataclasses.replace(CONFIG, tie_embeddings=True))
+    hidden = hidden_of(tied, TOKENS)
+    np.testing.assert_allclose(
+        tied.logits(hidden), hidden @ tied.embedding[...].T, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_rotation_depends_on_distance_alone_and_keeps_lengths():
+    rng = np.random.default_rng(0)
+    query, key = rng.normal(size=(2, 1, 1, 1, 1, 8)).astype(np.float32)
+
+    def score(query_at: int, key_at: int) -> float:
+        at = lambda t: jnp.full((1, 1, 1), t)  # noqa: E731
+        return float(jnp.sum(rotate(query, at(query_at), 1e4) * rotate(key, at(key_at), 1e4)))
+
+    assert score(7, 3) == pytest.approx(score(1004, 1000), abs=1e-3)
+    assert score(7, 3) != pytest.approx(score(7, 5), abs=1e-2)
+    assert score(0, 0) == pytest.approx(float(np.sum(query * key)), abs=1e-5)

@@ -1,0 +1,46 @@
+"""What a node says of itself while it works."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jaxswarm.progress import Progress
+from jaxswarm.records import Position
+from jaxswarm.status import StatusLine, read_reading
+from jaxswarm.swarm.waiting import Waiting
+
+
+@pytest.fixture
+def line(tmp_path: Path):
+    with StatusLine(tmp_path, console=Console(file=(tmp_path / "out").open("w"))) as made:
+        yield made
+
+
+def said(tmp_path: Path):
+    reading = read_reading(tmp_path / "status.json")
+    assert reading is not None
+    return reading.status
+
+
+def test_a_phase_is_shown_and_timed(line, tmp_path):
+    progress = Progress(line, "node-0", 3, lambda: 2)
+    progress.begin(Position(1, 2))
+    with progress.phase("generate"):
+        assert said(tmp_path).phase == "generate"
+    status = said(tmp_path)
+    assert (status.position, status.rounds, status.peers) == (Position(1, 2), 3, 2)
+    assert status.eta_s is None, "no stage of this kind has ended yet"
+    assert progress.phase_seconds["generate"] >= 0
+    progress.begin(Position(2, 0))
+    assert progress.phase_seconds == {}
+
+
+def test_a_wait_says_for_how_many_and_until_when(line, tmp_path):
+    progress = Progress(line, "node-0", 0, lambda: 2)
+    progress.wait(Waiting(Position(0, 1), ("a", "b"), 0, 1.0, 60.0))
+    status = said(tmp_path)
+    assert status.phase.startswith("waiting for 2 peers until ")
+    assert status.rounds is None
+    progress.wait(Waiting(Position(0, 1), ("a",), 0, 1.0, 60.0))
+    assert said(tmp_path).phase.startswith("waiting for 1 peer until ")
