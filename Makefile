@@ -24,7 +24,7 @@ run: $(VENV)/.installed
 	$(BIN)/python -m jaxswarm.launch --nodes 3 --config configs/tiny.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

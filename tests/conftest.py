@@ -57,7 +57,7 @@ def make_model() -> Callable[..., Any]:
             "vocab_size": 320,
             "hidden_size": 64,
             "intermediate_size": 96,
-            "num_hidden_layers": 3,
+            "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 512,

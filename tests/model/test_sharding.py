@@ -118,11 +118,9 @@ def test_an_activation_is_pinned_inside_a_mesh_and_left_alone_outside():
         assert pinned(x).sharding.is_equivalent_to(sharding((8, 3), ("question", None), mesh), 2)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "kv_heads"), [((4, 2, 1), 2), ((2, 2, 2), 2), ((2, 1, 4), 1)], ids=str
-)
+@pytest.mark.parametrize(("sizes", "kv_heads"), [((2, 2, 2), 2), ((2, 1, 4), 1)], ids=str)
 def test_logits_and_gradients_on_eight_devices_are_those_of_one(sizes, kv_heads):
-    config = dataclasses.replace(CONFIG, num_kv_heads=kv_heads)
+    config = dataclasses.replace(CONFIG, num_kv_heads=kv_heads, num_layers=1)
     graph, params = nnx.split(Qwen2(config, nnx.Rngs(0)))
     token_QxGxT = np.random.default_rng(0).integers(0, 64, (8, 2, 6)).astype(np.int32)
 

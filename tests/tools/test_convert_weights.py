@@ -80,7 +80,7 @@ def test_every_source_becomes_a_model_that_transformers_loads(
     assert_is(tmp_path / "out", model, tiny_tokenizer)
 
 
-@pytest.mark.parametrize("form", ["shards", "gguf", "run"])
+@pytest.mark.parametrize("form", ["gguf", "run"])
 def test_every_source_becomes_a_checkpoint_that_is_a_source_again(
     make_model, tiny_tokenizer, tmp_path, form
 ):
