@@ -27,7 +27,7 @@ from jaxswarm.tokenizer import Tokenizer
 
 def main() -> None:
     """Runs both sides, prints the figures and writes them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True, help="GSM8K, as --config.data.source takes it")
     parser.add_argument("--greedy", type=int, default=20, help="prompts to complete greedily")
@@ -107,7 +107,7 @@ def _show(figures: dict[str, Any]) -> None:
     if greedy["prompts"]:
         print(
             f"  greedy: {greedy['same']} of {greedy['prompts']} completions the same,"
-            f" {greedy['tokens']} tokens; smallest margin of a token {greedy['smallest_margin']:.2g}"
+            f" {greedy['tokens']} tokens; smallest margin {greedy['smallest_margin']:.2g}"
         )
     for apart in greedy["apart"]:
         print("  prompt {prompt} parts at token {token}, margin {margin:.2g}".format(**apart))

@@ -111,9 +111,9 @@ def ours(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
 def theirs(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
     """transformers, one prompt at a time, so that no padding has a part in it."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import Qwen2ForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(task.models["theirs"], dtype=torch.float32).eval()
+    model = Qwen2ForCausalLM.from_pretrained(task.models["theirs"], dtype=torch.float32).eval()
     tokens, margins = [], []
     for ids in task.prompts[: task.greedy]:
         done = model.generate(

@@ -1,4 +1,4 @@
-"""The embedded default: a tiny model and word problems that lie in the package. Needs no network."""
+"""The embedded default: a tiny model and word problems of the package. Needs no network."""
 
 from pathlib import Path
 

@@ -35,9 +35,7 @@ MESH_AXES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def make_mesh(
-    *, data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None
-) -> Mesh:
+def make_mesh(*, data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over all devices (or those given). One size may be -1: whatever is left.
 
     Raises:
