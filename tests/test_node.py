@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from configs import tiny
 from jaxswarm import assemble
 from jaxswarm.journal import JOURNAL_FILE, Journal, read_journal
+from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.metrics import MetricsWriter
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
@@ -53,6 +55,21 @@ def config_of(directory: Path, **changes):
     return config
 
 
+SAVING = threading.Lock()
+
+
+def save_in_turn(checkpointer: Checkpointer) -> None:
+    """Orbax's saves of one process share their signals: two at a time trip over each other."""
+    save = checkpointer.save
+
+    def in_turn(*arguments: Any) -> None:
+        with SAVING:
+            save(*arguments)
+            checkpointer.wait()
+
+    checkpointer.save = in_turn
+
+
 def play(config, exchange: LocalExchange, *, stages: int | None = None) -> bool:
     """Runs a node; with `stages`, it is told to stop when so many are behind it."""
     directory = Path(config.output.directory)
@@ -72,6 +89,7 @@ def play(config, exchange: LocalExchange, *, stages: int | None = None) -> bool:
             metrics=MetricsWriter(directory),
             status=status,
         )
+        save_in_turn(parts.checkpointer)
         node = Node(node_config, parts, resume(node_config, parts, directory / JOURNAL_FILE))
         if stages is not None:
             stop_after(node, exchange, stages)
