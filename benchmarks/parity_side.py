@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def theirs(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
     import torch
     from transformers import Qwen2ForCausalLM
 
-    model = Qwen2ForCausalLM.from_pretrained(task.models["theirs"], dtype=torch.float32).eval()
+    model: Any = Qwen2ForCausalLM.from_pretrained(task.models["theirs"], dtype=torch.float32).eval()
     tokens, margins = [], []
     for ids in task.prompts[: task.greedy]:
         done = model.generate(

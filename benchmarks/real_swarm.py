@@ -33,7 +33,7 @@ FLAGS = (
 
 def main() -> int:
     """Returns the exit code of the swarm."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="A swarm on real weights.")
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--nodes", type=int, default=2)
