@@ -33,6 +33,8 @@ def parse(values: flags.FlagValues) -> Config:
         # ml_collections reads sys.argv itself, so no other list would do.
         rest = values(sys.argv)[1:]
         config = values.config
+        if config is not None:
+            config.lock()  # a file that could not be loaded raises its error here, at first use
     except (flags.Error, AttributeError, KeyError) as error:
         raise InputError(
             "the command line",

@@ -183,6 +183,7 @@ def test_an_empty_target_is_taken(model_directory, tmp_path):
     assert (tmp_path / "out/model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(model_directory, tmp_path, capsys):
     mount = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=280k", "tmpfs", tmp_path],
