@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks import facts
-from jaxswarm.reports import METRICS_FILE, StageReport, read_reports
+from jaxswarm.report.reports import METRICS_FILE, StageReport, read_reports
 
 FLAGS = (
     "--config.rounds=1",

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from jaxswarm import assemble, flags
 from jaxswarm.errors import InputError
-from jaxswarm.files import unwritable
 from jaxswarm.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
+from jaxswarm.report.files import unwritable
 
 
 def main() -> int:

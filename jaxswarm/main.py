@@ -15,15 +15,15 @@ from absl import flags as absl_flags
 
 from jaxswarm import assemble, flags
 from jaxswarm.errors import InputError
-from jaxswarm.journal import JOURNAL_FILE, Journal
-from jaxswarm.metrics import MetricsWriter
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
-from jaxswarm.reports import METRICS_FILE, read_reports
+from jaxswarm.report.journal import JOURNAL_FILE, Journal
+from jaxswarm.report.metrics import MetricsWriter
+from jaxswarm.report.reports import METRICS_FILE, read_reports
+from jaxswarm.report.rundir import NodeCard
+from jaxswarm.report.status import StatusLine
+from jaxswarm.report.summary import summarise
 from jaxswarm.resume import resume
-from jaxswarm.rundir import NodeCard
-from jaxswarm.status import StatusLine
-from jaxswarm.summary import summarise
 
 SAME_REQUEST_S = 1.0
 

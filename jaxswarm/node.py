@@ -18,7 +18,7 @@ from jaxswarm.outcome import Outcome, stage_report
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.progress import Progress
 from jaxswarm.records import STAGES, Discussion, Position, Stage, StageOutput
-from jaxswarm.reports import HeldOutReport
+from jaxswarm.report.reports import HeldOutReport
 from jaxswarm.resume import Start, facts
 from jaxswarm.stages.dataset import round_questions
 from jaxswarm.stages.registry import StagePlan

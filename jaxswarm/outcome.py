@@ -9,7 +9,7 @@ import numpy as np
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.train_step import StepMetrics
 from jaxswarm.records import Discussion, Position, Score
-from jaxswarm.reports import StageReport
+from jaxswarm.report.reports import StageReport
 from jaxswarm.stages.registry import StagePlan
 
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxswarm.held_out import EvaluationConfig
-from jaxswarm.journal import Journal
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.sampling import Sampling
-from jaxswarm.metrics import MetricsWriter
 from jaxswarm.records import Stage
+from jaxswarm.report.journal import Journal
+from jaxswarm.report.metrics import MetricsWriter
+from jaxswarm.report.status import StatusLine
 from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.registry import StagePlan
-from jaxswarm.status import StatusLine
 from jaxswarm.swarm.exchange import Exchange
 from jaxswarm.tokenizer import Tokenizer
 

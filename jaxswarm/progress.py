@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from jaxswarm.records import Position, Stage
-from jaxswarm.reports import StageReport
-from jaxswarm.status import Status, StatusLine
+from jaxswarm.report.reports import StageReport
+from jaxswarm.report.status import Status, StatusLine
 from jaxswarm.swarm.waiting import Waiting
 
 

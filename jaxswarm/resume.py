@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxswarm.errors import InputError
-from jaxswarm.journal import JournalState, read_journal
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.records import Position
+from jaxswarm.report.journal import JournalState, read_journal
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,15 @@ import pytest
 
 from configs import tiny
 from jaxswarm import assemble
-from jaxswarm.journal import JOURNAL_FILE, Journal, read_journal
 from jaxswarm.learner.checkpoint import Checkpointer
-from jaxswarm.metrics import MetricsWriter
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
 from jaxswarm.records import STAGES, Position
-from jaxswarm.reports import METRICS_FILE, Reports, read_reports
+from jaxswarm.report.journal import JOURNAL_FILE, Journal, read_journal
+from jaxswarm.report.metrics import MetricsWriter
+from jaxswarm.report.reports import METRICS_FILE, Reports, read_reports
+from jaxswarm.report.status import StatusLine
 from jaxswarm.resume import resume
-from jaxswarm.status import StatusLine
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 
 ROUNDS = 2

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from jaxswarm.progress import Progress
 from jaxswarm.records import Position
-from jaxswarm.status import StatusLine, read_reading
+from jaxswarm.report.status import StatusLine, read_reading
 from jaxswarm.swarm.waiting import Waiting
 
 

@@ -15,7 +15,7 @@ from jaxswarm.errors import InputError
 from jaxswarm.model import weights
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sources import open_source
-from tests.model import tiny_gguf
+from tests.model import small_hub, tiny_gguf
 
 
 def assert_reads(name: Path, expected: dict[str, np.ndarray]) -> None:
@@ -163,34 +163,69 @@ def test_a_path_that_is_not_there_is_not_asked_of_the_hub(name):
     assert_refused(name, "there is no such path: correct --config.model.source")
 
 
+OPEN = """
+import sys
+from jaxswarm.errors import InputError
+from jaxswarm.model.sources import open_source
+try:
+    source = open_source(sys.argv[1])
+    print(sorted(source.shapes), float(source.read("model.norm.weight").sum()), source.tokenizer)
+except InputError as error:
+    print(error)
+"""
+
+
+def open_from_hub(name: str, cache: Path, **environment: str) -> str:
+    """What a fresh process prints that opens this model; the hub's address is read at import."""
+    command = [sys.executable, "-c", OPEN, name]
+    changed = os.environ | {"HF_HOME": str(cache)} | environment
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=changed
+    ).stdout.strip()
+
+
+def test_a_model_of_the_hub_is_downloaded_without_what_nobody_reads(model_directory, tmp_path):
+    hub = tmp_path / "hub"
+    shutil.copytree(model_directory, hub)
+    (hub / "pytorch_model.bin").write_bytes(b"the same weights again")
+    with small_hub.serve("Qwen/Tiny", hub) as (address, fetched):
+        printed = open_from_hub("Qwen/Tiny", tmp_path / "cache", HF_ENDPOINT=address)
+    local = open_source(str(model_directory))
+    total = float(local.read("model.norm.weight").sum())
+    assert printed.startswith(f"{sorted(local.shapes)} {total} {tmp_path}/cache")
+    assert sorted(fetched) == sorted(path.name for path in model_directory.iterdir())
+    again = open_from_hub("Qwen/Tiny", tmp_path / "cache", HF_HUB_OFFLINE="1")
+    assert again == printed, "what is in the cache needs no hub"
+
+
+def test_of_a_model_that_is_no_qwen2_the_config_alone_is_downloaded(model_directory, tmp_path):
+    from transformers import LlamaConfig
+
+    hub = tmp_path / "hub"
+    shutil.copytree(model_directory, hub)
+    LlamaConfig().save_pretrained(hub)
+    with small_hub.serve("meta/Llama", hub) as (address, fetched):
+        printed = open_from_hub("meta/Llama", tmp_path / "cache", HF_ENDPOINT=address)
+        absent = open_from_hub("Qwen/Absent", tmp_path / "cache", HF_ENDPOINT=address)
+    assert "model_type in the config of meta/Llama: got 'llama'; expected 'qwen2'" in printed
+    assert fetched == ["config.json"]
+    assert absent.startswith("model source Qwen/Absent: got 'no such path here, and no such model")
+
+
 @pytest.mark.parametrize(
-    ("environment", "named"),
+    "environment",
     [
-        ({"HF_HUB_OFFLINE": "1"}, "--config.model.source=DIR or --config.model.source=FILE.gguf"),
-        pytest.param(
-            {"HF_ENDPOINT": "http://127.0.0.1:9"},
-            "--config.model.source=DIR or --config.model.source=FILE.gguf",
-            marks=pytest.mark.slow,  # the hub's library tries six times
-        ),
+        {"HF_HUB_OFFLINE": "1"},
+        # The hub's client tries six times.
+        pytest.param({"HF_ENDPOINT": "http://127.0.0.1:9"}, marks=pytest.mark.slow),
     ],
     ids=["offline", "unreachable"],
 )
-def test_an_unreachable_hub_names_the_flag_for_a_local_model(tmp_path, environment, named):
-    script = (
-        "from jaxswarm.errors import InputError\n"
-        "from jaxswarm.model.sources import open_source\n"
-        "try:\n    open_source('Qwen/Qwen2.5-1.5B-Instruct')\n"
-        "except InputError as error:\n    print(error)\n"
-    )
-    printed = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"HF_HOME": str(tmp_path)} | environment,
-    ).stdout
-    assert named in printed
+def test_an_unreachable_hub_names_the_flag_for_a_local_model(tmp_path, environment):
+    printed = open_from_hub("Qwen/Qwen2.5-1.5B-Instruct", tmp_path, **environment)
     assert printed.startswith("model source Qwen/Qwen2.5-1.5B-Instruct: got 'no such path here")
+    assert "--config.model.source=DIR or --config.model.source=FILE.gguf" in printed
+    assert "\n" not in printed
 
 
 def assert_refused(name: Path | str, named: str) -> None:

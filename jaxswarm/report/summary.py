@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 
 from jaxswarm.records import STAGES, Position
-from jaxswarm.reports import Reports, StageReport
-from jaxswarm.rundir import Summary
+from jaxswarm.report.reports import Reports, StageReport
+from jaxswarm.report.rundir import Summary
 
 
 def summarise(reports: Reports, *, finished: bool) -> Summary:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from jaxswarm.rundir import SUMMARY_FILE, NodeCard, Summary
-from jaxswarm.status import STATUS_FILE, Reading, read_reading
+from jaxswarm.report.rundir import SUMMARY_FILE, NodeCard, Summary
+from jaxswarm.report.status import STATUS_FILE, Reading, read_reading
 
 LOG_FILE = "log.txt"
 

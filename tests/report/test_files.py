@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxswarm.errors import InputError
-from jaxswarm.files import AppendLog, as_document, read_json, read_lines, replace_json
-from jaxswarm.rundir import NodeCard
+from jaxswarm.report.files import AppendLog, as_document, read_json, read_lines, replace_json
+from jaxswarm.report.rundir import NodeCard
 
 FULL = Path("/dev/full")
 """A device on which every write says that the disk is full."""
@@ -75,7 +75,8 @@ def test_array_scalars_are_written_as_numbers(tmp_path: Path):
 def test_a_document_is_never_seen_in_part(tmp_path: Path):
     path = tmp_path / "status.json"
     writer = (
-        "import sys, itertools; from pathlib import Path; from jaxswarm.files import replace_json\n"
+        "import sys, itertools; from pathlib import Path\n"
+        "from jaxswarm.report.files import replace_json\n"
         "for n in itertools.count(): replace_json(Path(sys.argv[1]), {'n': n, 'x': 'y' * 20000})"
     )
     process = subprocess.Popen([sys.executable, "-c", writer, str(path)])

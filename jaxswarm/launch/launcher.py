@@ -1,121 +1,23 @@
-"""Starts the nodes of one swarm on this machine, shows them, and says at the end what they did.
+"""Runs the nodes of a plan to their end: shows them, hears a person, tells what came of it."""
 
-    python -m jaxswarm.launch --nodes 3 --config configs/tiny.py [--out DIR] [--config.a.b=c ...]
-
-The first node starts the swarm; the others join it by the address that the first one writes to its
-`node.json`. Each is a process of `jaxswarm.main` with a directory and a seed of its own; the other
-flags reach all of them as they are. The same `--out` again goes on where its nodes stopped. The
-exit code is 0 only if every node finished.
-"""
-
-import argparse
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 
-from jaxswarm.errors import InputError
-from jaxswarm.files import unwritable
-from jaxswarm.journal import JOURNAL_FILE
-from jaxswarm.panel import Panel, end_table
-from jaxswarm.processes import KILL_AFTER_S, NodeProcess, Stop
-from jaxswarm.reports import METRICS_FILE, read_reports
-from jaxswarm.status import duration
+from jaxswarm.launch.panel import Panel, end_table
+from jaxswarm.launch.plan import INITIAL_PEERS, Plan
+from jaxswarm.launch.processes import KILL_AFTER_S, NodeProcess, Stop
+from jaxswarm.report.files import unwritable
+from jaxswarm.report.journal import JOURNAL_FILE
+from jaxswarm.report.reports import METRICS_FILE, read_reports
+from jaxswarm.report.status import duration
 
 ADDRESS_TIMEOUT_S = 600.0
 """How long the first node may take until others can join it: a large model loads for minutes."""
 
 POLL_S = 0.25
 TAIL_LINES = 15
-
-SEED = "--config.seed="
-DIRECTORY = "--config.output.directory="
-FIRST_PEERS = "--config.swarm.first_peers="
-INITIAL_PEERS = "--config.swarm.initial_peers="
-
-WIDTH_WITHOUT_TERMINAL = 160
-"""The table's columns stay whole in a log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to start: `command` with flags, once a node, each in `out`/node-i."""
-
-    nodes: int
-    config: str
-    out: Path
-    seed: int = 0
-    """Of the first node; the next ones count up from it."""
-    overrides: tuple[str, ...] = ()
-    command: tuple[str, ...] = (sys.executable, "-m", "jaxswarm.main")
-
-    def directory(self, index: int) -> Path:
-        return self.out / f"node-{index}"
-
-    def command_of(self, index: int, address: str | None) -> list[str]:
-        """The command line of one node; the first of a swarm has no `address` to join."""
-        flags = [
-            f"{DIRECTORY}{self.directory(index)}",
-            f"{SEED}{self.seed + index}",
-            f"{FIRST_PEERS}{self.nodes - 1}",
-        ]
-        if address is not None:
-            flags.append(f"{INITIAL_PEERS}{address}")
-        return [*self.command, f"--config={self.config}", *flags, *self.overrides]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns its exit code."""
-    try:
-        plan = parse(sys.argv[1:] if argv is None else argv)
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=WIDTH_WITHOUT_TERMINAL)
-        return launch(plan, console)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def parse(argv: Sequence[str]) -> Plan:
-    """The plan that a command line asks for.
-
-    Raises:
-      InputError: it asks for something that can't be started.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxswarm.launch",
-        description="Starts the nodes of one swarm on this machine.",
-        epilog="Flags of the form --config.a.b=value go to every node.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--nodes", type=int, default=3, help="how many (default: 3)")
-    parser.add_argument("--config", required=True, help="a config file, such as configs/tiny.py")
-    parser.add_argument(
-        "--out", type=Path, help="directory of the run (default: a new one in runs/)"
-    )
-    known, rest = parser.parse_known_args(argv)
-    if known.nodes < 1:
-        raise InputError("--nodes", got=known.nodes, expected="at least 1", remedy="raise it")
-    file = known.config.split(":")[0]  # ml_collections takes FILE:ARGUMENT
-    if not Path(file).is_file():
-        raise InputError(
-            "--config", got=file, expected="a config file", remedy="try configs/tiny.py"
-        )
-    for flag in rest:
-        _check_override(flag)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Plan(
-        nodes=known.nodes,
-        config=known.config,
-        out=known.out or Path("runs") / f"{Path(file).stem}-{stamp}",
-        seed=_seed(rest),
-        overrides=tuple(flag for flag in rest if not flag.startswith(SEED)),
-    )
 
 
 def launch(plan: Plan, console: Console) -> int:
@@ -226,7 +128,7 @@ def _farewell(node: NodeProcess, *, with_log: bool) -> str:
 def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
     """The table, the curves, and where everything lies."""
     # matplotlib takes seconds to import and starts threads; the nodes should not wait for that.
-    from jaxswarm import curves
+    from jaxswarm.report import curves
 
     reports = {node.name: read_reports(node.directory / METRICS_FILE) for node in nodes}
     console.print(end_table(nodes, reports))
@@ -240,31 +142,3 @@ def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
-
-
-def _check_override(flag: str) -> None:
-    if not flag.startswith("--config.") or "=" not in flag:
-        raise InputError(
-            "command line",
-            got=flag,
-            expected="--nodes, --config, --out, or --config.a.b=value",
-            remedy="see --help",
-        )
-    if flag.startswith(DIRECTORY):
-        raise InputError(
-            "command line", got=flag, expected="one directory for all nodes", remedy="use --out"
-        )
-
-
-def _seed(overrides: Sequence[str]) -> int:
-    given = [flag.removeprefix(SEED) for flag in overrides if flag.startswith(SEED)]
-    try:
-        return int(given[-1]) if given else 0
-    except ValueError:
-        raise InputError(
-            SEED.strip("-="), got=given[-1], expected="an integer", remedy="correct it"
-        ) from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

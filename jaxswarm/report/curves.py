@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jaxswarm.records import STAGES, Position, Stage
-from jaxswarm.reports import CONSENSUS, Reports, StageReport
+from jaxswarm.report.reports import CONSENSUS, Reports, StageReport
 
 Point = tuple[float, float]
 

@@ -19,8 +19,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from jaxswarm.files import as_document, read_json, replace_json
 from jaxswarm.records import STAGES, Position, Stage
+from jaxswarm.report.files import as_document, read_json, replace_json
 
 STATUS_FILE = "status.json"
 

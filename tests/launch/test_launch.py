@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jaxswarm import launch as launch_module
 from jaxswarm.errors import InputError
-from jaxswarm.launch import Plan, launch, main, parse
-from jaxswarm.processes import ONE_REQUEST_S
-from jaxswarm.rundir import NodeCard
+from jaxswarm.launch import launcher as launcher_module
+from jaxswarm.launch.__main__ import main
+from jaxswarm.launch.launcher import launch
+from jaxswarm.launch.plan import Plan, parse
+from jaxswarm.launch.processes import ONE_REQUEST_S
+from jaxswarm.report.rundir import NodeCard
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_node.py")))
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -60,7 +62,8 @@ def launcher(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]
     def start(*overrides: str) -> "subprocess.Popen[str]":
         code = (
             "import sys; from pathlib import Path; from rich.console import Console\n"
-            "from jaxswarm.launch import Plan, launch\n"
+            "from jaxswarm.launch.launcher import launch\n"
+            "from jaxswarm.launch.plan import Plan\n"
             f"plan = Plan(3, 'tiny.py', Path({str(tmp_path)!r}), overrides={overrides!r},"
             f" command={STAND_IN!r})\n"
             "sys.exit(launch(plan, Console(width=160)))"
@@ -130,7 +133,7 @@ def test_without_the_first_node_no_other_is_started(tmp_path: Path):
 def test_a_first_node_that_gives_no_address_is_waited_for_in_vain_but_not_forever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(launch_module, "ADDRESS_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(launcher_module, "ADDRESS_TIMEOUT_S", 1.0)
     code, shown = run(tmp_path, "--config.act=0:mute")
     assert code == 1
     assert f"no address to join by within 1 s; its log: {tmp_path}/node-0/log.txt" in shown
@@ -269,7 +272,7 @@ def test_a_directory_that_cant_be_made_is_one_clear_line(tmp_path: Path):
 
 def test_the_launcher_starts_fast_it_loads_neither_jax_nor_torch():
     code = (
-        "import sys, jaxswarm.launch\n"
+        "import sys, jaxswarm.launch.__main__\n"
         "heavy = {'jax', 'torch', 'hivemind', 'transformers', 'tensorboardX', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -2,12 +2,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stand_in_node import held_out, stage_report
 
-from jaxswarm.curves import PANELS, draw
-from jaxswarm.metrics import MetricsWriter
 from jaxswarm.records import Position
-from jaxswarm.reports import METRICS_FILE, Reports, StageReport, read_reports
+from jaxswarm.report.curves import PANELS, draw
+from jaxswarm.report.metrics import MetricsWriter
+from jaxswarm.report.reports import METRICS_FILE, Reports, StageReport, read_reports
+from tests.launch.stand_in_node import held_out, stage_report
 
 
 def stage(round_: int, stage_index: int, seconds: float, reward: float) -> StageReport:

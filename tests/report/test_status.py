@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jaxswarm import status as status_module
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position
-from jaxswarm.status import (
+from jaxswarm.report import status as status_module
+from jaxswarm.report.status import (
     STATUS_FILE,
     Reading,
     Status,

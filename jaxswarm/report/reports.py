@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxswarm.files import as_document, read_lines
 from jaxswarm.records import STAGES, Position, Stage
+from jaxswarm.report.files import as_document, read_lines
 
 METRICS_FILE = "metrics.jsonl"
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stand_in_node import held_out, stage_report
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
-from jaxswarm.metrics import MetricsWriter, scalars
 from jaxswarm.records import Position
-from jaxswarm.reports import METRICS_FILE, HeldOutReport, StageReport, read_reports
+from jaxswarm.report.metrics import MetricsWriter, scalars
+from jaxswarm.report.reports import METRICS_FILE, HeldOutReport, StageReport, read_reports
+from tests.launch.stand_in_node import held_out, stage_report
 
 RESOLVE = replace(stage_report(Position(4, 2), 125.9), kl=0.03)
 

@@ -12,9 +12,9 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-from jaxswarm.files import AppendLog, unwritable
 from jaxswarm.records import Stage
-from jaxswarm.reports import (
+from jaxswarm.report.files import AppendLog, unwritable
+from jaxswarm.report.reports import (
     CONSENSUS,
     METRICS_FILE,
     HeldOutReport,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxswarm.journal import Journal, read_journal
 from jaxswarm.records import Position, Question, Reply, Score, StageOutput
+from jaxswarm.report.journal import Journal, read_journal
 
 QUESTIONS = (Question("q1", "How many are 2 and 3?", "5"), Question("q2", "And 1 and 1?", "2"))
 HERE = Position(2, 1)
@@ -123,7 +123,7 @@ def test_after_a_kill_everything_that_was_said_to_be_published_is_there(path: Pa
     writer = """
 import itertools, sys
 from pathlib import Path
-from jaxswarm.journal import Journal
+from jaxswarm.report.journal import Journal
 from jaxswarm.records import Position, Reply, StageOutput
 journal = Journal(Path(sys.argv[1]))
 for round_ in itertools.count():

@@ -12,12 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from jaxswarm.files import AppendLog
 from jaxswarm.records import STAGES, Position
-from jaxswarm.reports import METRICS_FILE, HeldOutReport, StageReport, read_reports, to_json
-from jaxswarm.rundir import NodeCard
-from jaxswarm.status import STATUS_FILE, Reading, Status, write_reading
-from jaxswarm.summary import summarise
+from jaxswarm.report.files import AppendLog
+from jaxswarm.report.reports import METRICS_FILE, HeldOutReport, StageReport, read_reports, to_json
+from jaxswarm.report.rundir import NodeCard
+from jaxswarm.report.status import STATUS_FILE, Reading, Status, write_reading
+from jaxswarm.report.summary import summarise
 
 
 def main() -> None:

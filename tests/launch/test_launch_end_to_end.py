@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jaxswarm.journal import JOURNAL_FILE, JournalState, read_journal
 from jaxswarm.records import STAGES, Position
-from jaxswarm.reports import METRICS_FILE, read_reports
-from jaxswarm.rundir import NodeCard, Summary
+from jaxswarm.report.journal import JOURNAL_FILE, JournalState, read_journal
+from jaxswarm.report.reports import METRICS_FILE, read_reports
+from jaxswarm.report.rundir import NodeCard, Summary
 
 NODES = 3
 

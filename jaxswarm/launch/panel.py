@@ -8,12 +8,12 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from jaxswarm.processes import NodeProcess
+from jaxswarm.launch.processes import NodeProcess
 from jaxswarm.records import STAGES
-from jaxswarm.reports import Reports
-from jaxswarm.rundir import Summary
-from jaxswarm.status import add_line, describe, duration, new_grid
-from jaxswarm.summary import summarise
+from jaxswarm.report.reports import Reports
+from jaxswarm.report.rundir import Summary
+from jaxswarm.report.status import add_line, describe, duration, new_grid
+from jaxswarm.report.summary import summarise
 
 PLAIN_EVERY_S = 10.0
 """How often each node's line is printed where there is no terminal."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jaxswarm.files import AppendLog, read_lines
 from jaxswarm.records import STAGES, Position, Question, Reply, Score, Stage, StageOutput
+from jaxswarm.report.files import AppendLog, read_lines
 
 JOURNAL_FILE = "journal.jsonl"
 

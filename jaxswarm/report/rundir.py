@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxswarm.files import as_document, read_json, replace_json
+from jaxswarm.report.files import as_document, read_json, replace_json
 
 NODE_FILE = "node.json"
 SUMMARY_FILE = "summary.json"

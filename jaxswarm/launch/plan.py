@@ -1,0 +1,103 @@
+"""What the launcher is to start, and the command line that says so."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from jaxswarm.errors import InputError
+
+SEED = "--config.seed="
+DIRECTORY = "--config.output.directory="
+FIRST_PEERS = "--config.swarm.first_peers="
+INITIAL_PEERS = "--config.swarm.initial_peers="
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start: `command` with flags, once a node, each in `out`/node-i."""
+
+    nodes: int
+    config: str
+    out: Path
+    seed: int = 0
+    """Of the first node; the next ones count up from it."""
+    overrides: tuple[str, ...] = ()
+    command: tuple[str, ...] = (sys.executable, "-m", "jaxswarm.main")
+
+    def directory(self, index: int) -> Path:
+        return self.out / f"node-{index}"
+
+    def command_of(self, index: int, address: str | None) -> list[str]:
+        """The command line of one node; the first of a swarm has no `address` to join."""
+        flags = [
+            f"{DIRECTORY}{self.directory(index)}",
+            f"{SEED}{self.seed + index}",
+            f"{FIRST_PEERS}{self.nodes - 1}",
+        ]
+        if address is not None:
+            flags.append(f"{INITIAL_PEERS}{address}")
+        return [*self.command, f"--config={self.config}", *flags, *self.overrides]
+
+
+def parse(argv: Sequence[str]) -> Plan:
+    """The plan that a command line asks for.
+
+    Raises:
+      InputError: it asks for something that can't be started.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxswarm.launch",
+        description="Starts the nodes of one swarm on this machine.",
+        epilog="Flags of the form --config.a.b=value go to every node.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--nodes", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--config", required=True, help="a config file, such as configs/tiny.py")
+    parser.add_argument(
+        "--out", type=Path, help="directory of the run (default: a new one in runs/)"
+    )
+    known, rest = parser.parse_known_args(argv)
+    if known.nodes < 1:
+        raise InputError("--nodes", got=known.nodes, expected="at least 1", remedy="raise it")
+    file = known.config.split(":")[0]  # ml_collections takes FILE:ARGUMENT
+    if not Path(file).is_file():
+        raise InputError(
+            "--config", got=file, expected="a config file", remedy="try configs/tiny.py"
+        )
+    for flag in rest:
+        _check_override(flag)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Plan(
+        nodes=known.nodes,
+        config=known.config,
+        out=known.out or Path("runs") / f"{Path(file).stem}-{stamp}",
+        seed=_seed(rest),
+        overrides=tuple(flag for flag in rest if not flag.startswith(SEED)),
+    )
+
+
+def _check_override(flag: str) -> None:
+    if not flag.startswith("--config.") or "=" not in flag:
+        raise InputError(
+            "command line",
+            got=flag,
+            expected="--nodes, --config, --out, or --config.a.b=value",
+            remedy="see --help",
+        )
+    if flag.startswith(DIRECTORY):
+        raise InputError(
+            "command line", got=flag, expected="one directory for all nodes", remedy="use --out"
+        )
+
+
+def _seed(overrides: Sequence[str]) -> int:
+    given = [flag.removeprefix(SEED) for flag in overrides if flag.startswith(SEED)]
+    try:
+        return int(given[-1]) if given else 0
+    except ValueError:
+        raise InputError(
+            SEED.strip("-="), got=given[-1], expected="an integer", remedy="correct it"
+        ) from None
