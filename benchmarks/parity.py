@@ -41,7 +41,7 @@ def main() -> None:
         _call("tools.convert_weights", *convert, "--dtype", "float32")
         task = Task(
             models={"ours": flags.model, "theirs": str(converted)},
-            prompts=_prompts(converted, flags.data, max(flags.greedy, flags.logits)),
+            prompts=answer_prompts(converted, flags.data, max(flags.greedy, flags.logits)),
             greedy=flags.greedy,
             tokens=flags.tokens,
             logits=flags.logits,
@@ -63,7 +63,8 @@ def main() -> None:
     print(facts.write(f"parity-{Path(flags.model).stem}", figures))
 
 
-def _prompts(model: Path, data: str, count: int) -> tuple[tuple[int, ...], ...]:
+def answer_prompts(model: Path, data: str, count: int) -> tuple[tuple[int, ...], ...]:
+    """Token ids of the answer stage's prompts for the first held-out questions."""
     questions = dataset.load(data).held_out[:count]
     chats = [prompts.build(prompts.FULL, Stage.ANSWER, Discussion(q)) for q in questions]
     return tuple(tuple(ids) for ids in Tokenizer(model).encode_prompts(chats))

@@ -1,0 +1,45 @@
+"""transformers' side of `benchmarks.grpo`: its generate, which has no update to time."""
+
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, Qwen2ForCausalLM
+
+from benchmarks.sides.work import Measured, Work, repeat, run
+
+
+def hf_generate(work: Work) -> Measured:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = getattr(torch, work.dtype)
+    model: Any = Qwen2ForCausalLM.from_pretrained(work.model, dtype=dtype).eval()
+    model = model.to(device)
+    longest = max(map(len, work.prompts))
+    # Padded at the left, as transformers wants it.
+    ids = torch.zeros(len(work.prompts), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(work.prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    ids, mask = ids.to(device), mask.to(device)
+    settings = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        num_return_sequences=work.group,
+        min_new_tokens=work.new_tokens,
+        max_new_tokens=work.new_tokens,
+        pad_token_id=0,
+    )
+
+    def generate() -> object:
+        with torch.no_grad():
+            done = model.generate(ids, attention_mask=mask, generation_config=settings)
+        assert done.shape == (len(work.prompts) * work.group, longest + work.new_tokens)
+        return done.cpu()
+
+    return repeat(work, generate, lambda _: None)
+
+
+if __name__ == "__main__":
+    run(hf_generate)

@@ -1,0 +1,98 @@
+"""The work that every side of `benchmarks.grpo` is given, and what each tells of it."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One GRPO step, repeated: a group of completions for each prompt, then an update on them."""
+
+    model: str
+    """A Hugging Face directory, float32 weights in bytes of their own dtype."""
+    dtype: str
+    """Of the matmuls: "float32" or "bfloat16". Master weights and moments are float32."""
+    prompts: tuple[tuple[int, ...], ...]
+    """Token ids."""
+    group: int
+    """Completions of each prompt."""
+    new_tokens: int
+    """Exactly so many in each completion: nothing ends a row before."""
+    beta: float
+    """Above 0: a reference model is in memory."""
+    learning_rate: float
+    micro_batches: int
+    """Pieces of the batch whose gradients are added up, where a side can do that."""
+    repeats: int
+    """Timed ones, after one that is not."""
+    train: bool
+    """False: completions alone."""
+
+    @property
+    def tokens(self) -> int:
+        """Generated in one repeat."""
+        return len(self.prompts) * self.group * self.new_tokens
+
+    def rewards(self) -> list[list[float]]:
+        """[questions][group] rewards that differ inside a group, so that there is a gradient."""
+        return [[float(row % 2) for row in range(self.group)] for _ in self.prompts]
+
+    def write(self, directory: Path) -> None:
+        (directory / "work.json").write_text(json.dumps(asdict(self)))
+
+    @staticmethod
+    def read(directory: Path) -> "Work":
+        values = json.loads((directory / "work.json").read_text())
+        return Work(**values | {"prompts": tuple(map(tuple, values["prompts"]))})
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds of each timed repeat, and the process's peak of resident memory."""
+
+    first_s: float
+    """The repeat that is not timed: it compiles."""
+    generate_s: list[float]
+    step_s: list[float]
+    """Generation and update together; empty where there was no update."""
+    peak_gb: float
+
+
+def repeat(work: Work, generate: Callable[[], Any], train: Callable[[Any], Any]) -> Measured:
+    """Times `generate`, and `train` on what it gave, `work.repeats` times after a first one.
+
+    Both must return when the work is done, not when it has been asked for.
+    """
+    first, generated, steps = 0.0, [], []
+    for index in range(work.repeats + 1):
+        began = time.perf_counter()
+        rollout = generate()
+        after_generate = time.perf_counter()
+        if work.train:
+            train(rollout)
+        end = time.perf_counter()
+        print(f"  {index}: {after_generate - began:.1f} s, {end - began:.1f} s", file=sys.stderr)
+        if index == 0:
+            first = end - began
+        else:
+            generated.append(after_generate - began)
+            steps.append(end - began)
+    return Measured(first, generated, steps if work.train else [], peak_gb())
+
+
+def peak_gb() -> float:
+    """The most that this process has held, in 10^9 bytes. ru_maxrss is in KiB on Linux."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def run(side: Callable[[Work], Measured]) -> None:
+    """The main of a side: `python -m benchmarks.sides.SIDE WORK_DIRECTORY`."""
+    directory = Path(sys.argv[1])
+    measured = side(Work.read(directory))
+    (directory / f"{Path(sys.argv[0]).stem}.json").write_text(json.dumps(asdict(measured)))
