@@ -12,7 +12,7 @@ EMBEDDED = Path(jaxswarm.__file__).parent / "embedded"
 
 def get_config() -> ConfigDict:
     config = gsm8k.get_config()
-    config.rounds = 6
+    config.rounds = 8
 
     config.model.source = str(EMBEDDED / "model")
     config.data.source = str(EMBEDDED / "problems")
@@ -23,9 +23,10 @@ def get_config() -> ConfigDict:
     config.stages.peers_in_prompt = 3
     config.stages.max_peer_chars = 300
 
-    config.generation.limit = 96
-    config.generation.prompt_buckets = (48, 160)
-    config.generation.completion_buckets = (40, 64)
+    # One bucket each: a program more compiles for longer than its padding would take.
+    config.generation.limit = 80
+    config.generation.prompt_buckets = (144,)
+    config.generation.completion_buckets = ()
 
     config.grpo.micro_batches = 1
     config.grpo.remat = False

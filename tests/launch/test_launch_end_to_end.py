@@ -21,7 +21,7 @@ def launch(out: Path, rounds: int) -> str:
     flags = ["--config", "configs/tiny.py", "--out", str(out), f"--config.rounds={rounds}"]
     done = subprocess.run(
         [sys.executable, "-m", "jaxswarm.launch", "--nodes", str(NODES), *flags],
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
