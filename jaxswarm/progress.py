@@ -14,8 +14,8 @@ from jaxswarm.swarm.waiting import Waiting
 class Progress:
     """Keeps a node's status line up to date, and the times that its metrics report.
 
-    Progress within a stage and the time left go by the last stage of the same kind; before there
-    is one, both are unknown.
+    Progress within a stage and the time left go by the fastest stage of the same kind so far: the
+    first one compiled. Before there is one, both are unknown.
     """
 
     def __init__(self, line: StatusLine, name: str, rounds: int, peers: Callable[[], int]):
@@ -56,7 +56,8 @@ class Progress:
 
     def end(self, report: StageReport) -> None:
         """The stage is over; its reward and speed are shown from now on."""
-        self._stage_seconds[report.position.stage] = sum(self._phase_seconds.values())
+        stage, spent = report.position.stage, sum(self._phase_seconds.values())
+        self._stage_seconds[stage] = min(spent, self._stage_seconds.get(stage, spent))
         self._last = report
 
     def wait(self, waiting: Waiting) -> None:

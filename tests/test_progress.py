@@ -9,6 +9,7 @@ from jaxswarm.progress import Progress
 from jaxswarm.records import Position
 from jaxswarm.report.status import StatusLine, read_reading
 from jaxswarm.swarm.waiting import Waiting
+from tests.launch.stand_in_node import stage_report
 
 
 @pytest.fixture
@@ -44,3 +45,22 @@ def test_a_wait_says_for_how_many_and_until_when(line, tmp_path):
     assert status.rounds is None
     progress.wait(Waiting(Position(0, 1), ("a",), 0, 1.0, 60.0))
     assert said(tmp_path).phase.startswith("waiting for 1 peer until ")
+
+
+def test_time_left_goes_by_the_fastest_stage_of_the_kind_since_the_first_one_compiles(
+    line, tmp_path, monkeypatch
+):
+    clock = iter([0.0, 40.0, 50.0, 54.0])
+    monkeypatch.setattr("jaxswarm.progress.time.monotonic", lambda: next(clock))
+    progress = Progress(line, "node-0", 3, lambda: 0)
+    for round_ in range(2):
+        progress.begin(Position(round_, 1))
+        with progress.phase("train"):
+            pass
+        progress.end(stage_report(Position(round_, 1), 0.0))
+    progress.begin(Position(2, 1))
+    progress.show("generate")
+    assert said(tmp_path).eta_s == 4.0
+    progress.begin(Position(2, 2))
+    progress.show("generate")
+    assert said(tmp_path).eta_s is None
