@@ -5,7 +5,9 @@
 The defaults are a step as a small machine has it: one GSM8K question, 8 completions of exactly 128
 tokens at temperature 1, AdamW, a reference model in memory (beta 0.001), float32. Each side is a
 module of `benchmarks.sides` and runs in a process of its own, one after the other; a side that
-can't run here is left out with its reason. Figures go to results/grpo-NAME.json.
+can't run here is left out with its reason. trl_step and tunix_step need the extra `peers`, which
+constraints.txt does not allow (Tunix wants safetensors<0.8): give it an environment of its own, and
+name its python by --peers-python. Figures go to results/grpo-NAME.json.
 """
 
 import argparse
@@ -21,7 +23,9 @@ from benchmarks import facts
 from benchmarks.parity import answer_prompts
 from benchmarks.sides.work import Work
 
-SIDES = ("ours", "hf_generate")
+PEERS = ("trl_step", "tunix_step")
+"""Sides whose packages may be in another environment."""
+SIDES = ("ours", "hf_generate", *PEERS)
 
 
 def main() -> None:
@@ -39,6 +43,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--no-train", action="store_true", help="completions alone")
     parser.add_argument("--name", default="step", help="of the file of figures")
+    parser.add_argument("--peers-python", default=sys.executable, help="runs " + ", ".join(PEERS))
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="grpo-") as temporary:
         directory = Path(temporary)
@@ -59,7 +64,10 @@ def main() -> None:
             train=not flags.no_train,
         )
         work.write(directory)
-        measured = {side: _measure(side, directory) for side in flags.sides}
+        measured = {}
+        for side in flags.sides:
+            python = flags.peers_python if side in PEERS else sys.executable
+            measured[side] = _measure(side, python, directory)
     figures = {
         "model": Path(flags.model).name,
         "dtype": work.dtype,
@@ -74,10 +82,10 @@ def main() -> None:
     print(facts.write(f"grpo-{flags.name}", figures))
 
 
-def _measure(side: str, directory: Path) -> dict[str, Any]:
+def _measure(side: str, python: str, directory: Path) -> dict[str, Any]:
     """What a side measured; or why it could not, by the last line that it said."""
     print(side, file=sys.stderr)
-    command = [sys.executable, "-m", f"benchmarks.sides.{side}", str(directory)]
+    command = [python, "-m", f"benchmarks.sides.{side}", str(directory)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     result = directory / f"{side}.json"
     if done.returncode == 0 and result.exists():

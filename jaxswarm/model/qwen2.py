@@ -23,6 +23,7 @@ Architecture: Qwen2 technical report, arXiv 2407.10671; the reference is transfo
 parameters' dtype; all else in the parameters' dtype.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.remat import rematerialised
 from jaxswarm.model.sharding import constrain
 
 
@@ -278,7 +280,7 @@ class Qwen2(nnx.Module):
         x = constrain(table_VxD[token_QxGxT], "question", None, None, None)
         own_layers = []
         for index, block in enumerate(self.blocks):
-            run = jax.checkpoint(Block.__call__) if remat else Block.__call__
+            run = partial(rematerialised, Block.__call__) if remat else Block.__call__
             x, own = run(
                 block,
                 x,

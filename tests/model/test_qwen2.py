@@ -148,6 +148,25 @@ def test_recomputing_the_layers_changes_no_gradient(model):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), *gradients)
 
 
+def test_recomputing_the_layers_keeps_the_activations_of_one_of_them():
+    config = dataclasses.replace(CONFIG, num_layers=8)
+    graph, params = qwen2.abstract(config)
+    token_QxGxT = jax.ShapeDtypeStruct((1, 16, 64), jnp.int32)
+
+    def loss(params: nnx.State, token_QxGxT: jax.Array, remat: bool) -> jax.Array:
+        return jnp.mean(nnx.merge(graph, params)(token_QxGxT, remat=remat)[0] ** 2)
+
+    gradient = jax.jit(jax.grad(loss), static_argnums=2)
+    bytes_of = {
+        remat: gradient.lower(params, token_QxGxT, remat)
+        .compile()
+        .memory_analysis()
+        .temp_size_in_bytes
+        for remat in (True, False)
+    }
+    assert bytes_of[True] < bytes_of[False] / 3
+
+
 def test_a_bfloat16_model_computes_in_bfloat16_and_gives_float32_logits(model):
     graph, params = nnx.split(model)
     narrow = nnx.merge(graph, qwen2.cast(params, "bfloat16"))
