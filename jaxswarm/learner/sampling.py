@@ -34,6 +34,9 @@ class Sampling:
 
 GREEDY = Sampling(temperature=0.0)
 
+BLOCK = 128
+"""Tokens that are drawn from together: about the square root of a vocabulary."""
+
 
 def sample(
     logits_BxV: jax.Array, key: jax.Array, sampling: Sampling
@@ -51,13 +54,37 @@ def sample(
     """
     if sampling.temperature == 0:
         token_B = jnp.argmax(logits_BxV, axis=-1)
+        total_B = jax.nn.logsumexp(logits_BxV, axis=-1)
     else:
         logits_BxV = truncate(logits_BxV / sampling.temperature, sampling.top_k, sampling.top_p)
-        # Gumbel-argmax: exact, and one pass over the vocabulary.
-        noise_BxV = jax.random.gumbel(key, logits_BxV.shape, jnp.float32)
-        token_B = jnp.argmax(logits_BxV + noise_BxV, axis=-1)
+        token_B, total_B = _draw(logits_BxV, key)
     chosen_B = jnp.take_along_axis(logits_BxV, token_B[:, None], axis=-1)[:, 0]
-    return token_B.astype(jnp.int32), chosen_B - jax.nn.logsumexp(logits_BxV, axis=-1)
+    return token_B.astype(jnp.int32), chosen_B - total_B
+
+
+def _draw(logits_BxV: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Tokens by the inverse of their cumulative distribution, and the rows' log-sum-exp.
+
+    A block of tokens is drawn by its sum, then a token of the block: two random numbers a row,
+    where Gumbel-argmax takes one for each token of the vocabulary, and only short running sums,
+    whose rounding is small. What has no probability is never drawn.
+    """
+    B, V = logits_BxV.shape
+    top_Bx1 = jnp.max(logits_BxV, axis=-1, keepdims=True)
+    weight_BxV = jnp.exp(logits_BxV - top_Bx1)
+    weight_BxNxW = jnp.pad(weight_BxV, ((0, 0), (0, -V % BLOCK))).reshape(B, -1, BLOCK)
+    block_BxN = jnp.sum(weight_BxNxW, axis=-1)
+    uniform_2xB = jax.random.uniform(key, (2, B))
+    block_B = _invert(block_BxN, uniform_2xB[0])
+    of_block_BxW = jnp.take_along_axis(weight_BxNxW, block_B[:, None, None], axis=1)[:, 0]
+    token_B = block_B * BLOCK + _invert(of_block_BxW, uniform_2xB[1])
+    return token_B, top_Bx1[:, 0] + jnp.log(jnp.sum(block_BxN, axis=-1))
+
+
+def _invert(weight_BxN: jax.Array, uniform_B: jax.Array) -> jax.Array:
+    """The index at which the running sum of each row passes `uniform` of its whole sum."""
+    running_BxN = jnp.cumsum(weight_BxN, axis=-1)
+    return jnp.argmax(running_BxN > uniform_B[:, None] * running_BxN[:, -1:], axis=-1)
 
 
 def truncate(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:

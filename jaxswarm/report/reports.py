@@ -119,7 +119,10 @@ def from_json(record: Mapping[str, Any]) -> StageReport | HeldOutReport:
 
 
 def read_reports(path: Path) -> Reports:
-    """Reads a `metrics.jsonl`; a missing file has no reports. Unreadable lines are counted."""
+    """Reads a `metrics.jsonl`; a missing file has no reports. Unreadable lines are counted.
+
+    What was played again after a kill counts once: the later report takes the earlier one's place.
+    """
     stages: list[StageReport] = []
     held_out: list[HeldOutReport] = []
     unreadable = 0
@@ -130,7 +133,11 @@ def read_reports(path: Path) -> Reports:
             unreadable += 1
             continue
         if isinstance(report, StageReport):
+            while stages and stages[-1].position >= report.position:
+                stages.pop()
             stages.append(report)
         else:
+            while held_out and held_out[-1].rounds >= report.rounds:
+                held_out.pop()
             held_out.append(report)
     return Reports(tuple(stages), tuple(held_out), unreadable)

@@ -15,21 +15,14 @@ import pytest
 from jaxswarm.records import Position, Stage
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.reports import METRICS_FILE, read_reports
-from jaxswarm.report.rundir import NodeCard, Summary
+from jaxswarm.report.rundir import NodeCard
 from jaxswarm.report.status import STATUS_FILE, read_reading
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 3
-KILLS = (
-    (Position(0, 1), "generate"),
-    (Position(0, 2), "train"),
-    (Position(1, 0), "waiting"),
-    (Position(1, 1), "checkpoint"),
-)
-"""Where, and in which phase or just after it."""
+PHASES = ("generate", "train", "publish", "gather", "checkpoint")
 
 FLAGS = (
-    f"--config.rounds={ROUNDS}",
+    "--config.rounds=0",
     "--config.stages.questions=4",
     "--config.grpo.group=4",
     "--config.evaluation.questions=0",
@@ -49,7 +42,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         command = [sys.executable, "-m", "jaxswarm.main", "--config=configs/tiny.py", *FLAGS, flag]
         command.append(f"--config.output.directory={tmp_path / name}")
         with (tmp_path / f"{name}.log").open("ab") as log:
-            started.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
+            # Without the eight devices that the other tests simulate.
+            env = os.environ | {"XLA_FLAGS": ""}
+            started.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
         return started[-1]
 
     yield node
@@ -58,14 +53,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-def reach(process: "subprocess.Popen[bytes]", directory: Path, at: Position, phase: str) -> None:
-    """Returns once the node is in that phase, or already beyond that stage."""
+def reach(process: "subprocess.Popen[bytes]", directory: Path, phase: str, stages: int = 0) -> None:
+    """Returns once the process is in that phase, `stages` stages or more after it began."""
+    seen: set[Position] = set()
     while True:
         assert process.poll() is None, (directory.parent / f"{directory.name}.log").read_text()
         reading = read_reading(directory / STATUS_FILE)
         if reading is not None and reading.pid == process.pid:
-            status = reading.status
-            if (status.position == at and status.phase.startswith(phase)) or status.position > at:
+            seen.add(reading.status.position)
+            if reading.status.phase.startswith(phase) and len(seen) > stages:
                 return
         time.sleep(0.005)
 
@@ -88,30 +84,29 @@ def test_a_node_killed_in_any_phase_goes_on_and_publishes_nothing_twice(
 ):
     stayer, victim = tmp_path / "stayer", tmp_path / "victim"
     other = start("stayer", "--config.seed=0")
-    reach(other, stayer, Position(0, 0), "waiting")
+    reach(other, stayer, "waiting")
     join = f"--config.swarm.initial_peers={card(stayer).addresses[0]}"
     identities = set()
-    for at, phase in KILLS:
+    for phase in PHASES:
         process = start("victim", join)
-        reach(process, victim, at, phase)
+        reach(process, victim, phase, stages=1)
         identities.add(card(victim).peer)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     last = start("victim", join)
-    assert last.wait() == 0, (tmp_path / "victim.log").read_text()
-    assert other.wait() == 0, (tmp_path / "stayer.log").read_text()
+    reach(last, victim, "train", stages=4)
+    for process, name in ((last, "victim"), (other, "stayer")):
+        process.terminate()
+        assert process.wait() == 0, (tmp_path / f"{name}.log").read_text()
 
     assert identities == {card(victim).peer}, "one identity over all its lives"
     assert set(published(victim).values()) == {1}
-    summary = Summary.read(victim)
-    assert summary is not None
-    assert summary.finished
     positions = [report.position for report in read_reports(victim / METRICS_FILE).stages]
     assert positions == sorted(set(positions)), "no stage is counted twice"
 
     said = read_journal(victim / JOURNAL_FILE, own=card(victim).peer, since=Position(0, 0))
     heard = read_journal(stayer / JOURNAL_FILE, own=card(stayer).peer, since=Position(0, 0))
     from_victim = {at: output for at, outputs in heard.received.items() for output in outputs}
-    assert from_victim, "the other has heard it"
+    assert len(from_victim) >= len(PHASES), "the other has heard it"
     for at, output in from_victim.items():
         assert output == said.published[at], "word for word"

@@ -1,6 +1,7 @@
 """The launcher with real nodes: embedded model, real p2p daemons on loopback, three processes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +23,7 @@ def launch(out: Path, rounds: int) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "jaxswarm.launch", "--nodes", str(NODES), *flags],
         cwd=Path(__file__).parents[2],
+        env=os.environ | {"XLA_FLAGS": ""},  # without the devices that the other tests simulate
         capture_output=True,
         text=True,
         check=False,

@@ -73,6 +73,24 @@ def test_tokens_come_as_often_as_their_log_probability_says(sampling):
         assert abs(np.mean(token_B == token) - p) < 5 * np.sqrt(p * (1 - p) / draws) + 1e-9
 
 
+@pytest.mark.parametrize("vocabulary", [128, 300, 1024])
+def test_blocks_of_the_vocabulary_are_drawn_as_often_as_their_tokens_say(vocabulary):
+    logits_V = np.random.default_rng(2).normal(size=vocabulary).astype(np.float32)
+    logits_V[::3] = -np.inf
+    draws = 40_000
+    token_B, logprob_B = sample(np.tile(logits_V, (draws, 1)), jax.random.key(3), Sampling())
+    said_V = np.asarray(jax.nn.log_softmax(logits_V))
+    expected_V = np.exp(said_V)
+    found_V = np.bincount(token_B, minlength=vocabulary)
+    assert found_V[::3].sum() == 0, "what can't come does not come"
+    kept = expected_V > 0
+    # Pearson's statistic has mean n - 1 and variance 2 (n - 1) here.
+    statistic = np.sum((found_V - draws * expected_V)[kept] ** 2 / (draws * expected_V[kept]))
+    freedom = kept.sum() - 1
+    assert abs(statistic - freedom) < 5 * np.sqrt(2 * freedom)
+    np.testing.assert_allclose(logprob_B, said_V[token_B], atol=1e-5)
+
+
 @pytest.mark.parametrize("values", [(-0.1, 0, 1.0), (1.0, -1, 1.0), (1.0, 0, 0.0), (1.0, 0, 1.1)])
 def test_settings_that_make_no_sense_are_refused(values):
     with pytest.raises(InputError, match="sampling"):

@@ -121,12 +121,22 @@ def test_held_out_accuracy_is_a_curve_and_sampled_accuracy_where_it_was_drawn(tm
 
 
 def test_reports_are_read_back_from_the_lines_as_they_were(tmp_path: Path):
-    written = write(tmp_path, held_out(0, 0.25), RESOLVE, replace(RESOLVE, kl=None))
+    later = replace(RESOLVE, position=Position(5, 0), kl=None)
+    written = write(tmp_path, held_out(0, 0.25), RESOLVE, later)
     assert written.resumed_at_s == 0.0
     reports = read_reports(tmp_path / METRICS_FILE)
-    assert reports.stages == (RESOLVE, replace(RESOLVE, kl=None))
+    assert reports.stages == (RESOLVE, later)
     assert reports.held_out == (held_out(0, 0.25),)
     assert reports.unreadable == 0
+
+
+def test_what_was_played_again_after_a_kill_counts_once(tmp_path: Path):
+    stages = [replace(RESOLVE, position=Position(4, index)) for index in range(3)]
+    again = [replace(report, reward=3.0) for report in stages[1:]]
+    write(tmp_path, *stages, held_out(5, 0.2), *again, held_out(5, 0.3))
+    reports = read_reports(tmp_path / METRICS_FILE)
+    assert reports.stages == (stages[0], *again)
+    assert reports.held_out == (held_out(5, 0.3),)
 
 
 def test_a_report_is_in_both_files_before_the_writer_is_closed(tmp_path: Path):
