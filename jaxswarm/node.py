@@ -47,7 +47,7 @@ class Node:
         position, discussions = self._start.position, self._replay(self._start.position)
         if position == Position(0, 0):
             self._evaluate(position)
-        if config.first_peers and position == Position(0, 0):
+        if config.first_peers:
             self._parts.exchange.wait_for_peers(
                 position, config.first_peers, config.stage_deadline_s, self._wait
             )
