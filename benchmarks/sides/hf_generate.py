@@ -1,5 +1,6 @@
 """transformers' side of `benchmarks.grpo`: its generate, which has no update to time."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def hf_generate(work: Work) -> Measured:
         assert done.shape == (len(work.prompts) * work.group, longest + work.new_tokens)
         return done.cpu()
 
-    return repeat(work, generate, lambda _: None)
+    return repeat(replace(work, train=False), generate, lambda _: None)
 
 
 if __name__ == "__main__":
