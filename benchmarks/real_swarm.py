@@ -22,7 +22,6 @@ FLAGS = (
     "--config.stages.questions=2",
     "--config.grpo.group=4",
     "--config.grpo.micro_batches=1",
-    "--config.grpo.chunk_tokens=256",
     "--config.generation.limit=128",
     "--config.generation.completion_buckets=()",
     "--config.evaluation.questions=0",

@@ -81,8 +81,8 @@ def get_config() -> ConfigDict:
     grpo.updates = 1
     # Pieces of a batch whose gradients are added up, to bound memory.
     grpo.micro_batches = 8
-    # Completion tokens whose logits are in memory at a time.
-    grpo.chunk_tokens = 4096
+    # Tokens of the vocabulary whose logits are in memory at a time, for all completions.
+    grpo.vocab_slice = 16384
     # Recompute the layers in the backward pass: less memory, a third more work.
     grpo.remat = True
 

@@ -240,7 +240,7 @@ def _grpo(config: Config) -> GRPOConfig:
         micro_batches=grpo.micro_batches,
         temperature=config.generation.temperature,
         limit=config.generation.limit,
-        chunk_tokens=grpo.chunk_tokens,
+        vocab_slice=grpo.vocab_slice,
         remat=grpo.remat,
         dtype=_dtype(config.model.dtype),
     )

@@ -28,7 +28,7 @@ def ours(work: Work) -> Measured:
         micro_batches=work.micro_batches,
         temperature=1.0,
         limit=work.new_tokens,
-        chunk_tokens=256,
+        vocab_slice=16384,
         remat=True,
         dtype=work.dtype,
     )

@@ -33,8 +33,8 @@ class GRPOConfig:
     """That of the sampler."""
     limit: int
     """Longest completion, in tokens, that the sampler draws."""
-    chunk_tokens: int
-    """Completion tokens whose logits are in memory at a time."""
+    vocab_slice: int
+    """Tokens of the vocabulary whose logits are in memory at a time, for all completions."""
     remat: bool
     """Recompute the layers in the backward pass: less memory, a third more work."""
     dtype: str
@@ -52,6 +52,7 @@ class GRPOConfig:
             ("beta", self.beta, self.beta >= 0, "0 or more"),
             ("updates", self.updates, self.updates >= 1, "1 or more"),
             ("micro_batches", self.micro_batches, self.micro_batches >= 1, "1 or more"),
+            ("vocab_slice", self.vocab_slice, self.vocab_slice >= 1, "1 or more"),
         ):
             if not ok:
                 raise InputError(
@@ -174,7 +175,7 @@ def train_step(
             rows.prompt_length_Q,
             rows.token_QxGxC,
             temperature=config.temperature,
-            chunk_tokens=config.chunk_tokens,
+            vocab_slice=config.vocab_slice,
             remat=remat,
         )
 

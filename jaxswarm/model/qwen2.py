@@ -56,6 +56,28 @@ class Cache(NamedTuple):
     slot: jax.Array
 
 
+@jax.custom_vjp
+def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel, whose kernel's gradient is computed as it lies.
+
+    Derived by JAX, that is a [out, in] matmul and a transposition, which XLA keeps on CPUs.
+    """
+    return x @ kernel
+
+
+def _matmul_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return x @ kernel, (x, kernel)
+
+
+def _matmul_backward(kept: tuple[jax.Array, ...], of_y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    of_kernel = jnp.einsum("...i,...o->io", x, of_y)
+    return of_y @ kernel.T, of_kernel
+
+
+_matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
 class Linear(nnx.Module):
     """x @ kernel (+ bias). The kernel lies as [in, out]: rows stream best that way on CPUs."""
 
@@ -67,7 +89,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(shape[1:], jnp.float32), axes=axes[1:]) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x @ self.kernel[...]
+        y = _matmul(x, self.kernel[...])
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -309,15 +331,15 @@ class Qwen2(nnx.Module):
         )
         return Cache(layers, jnp.int32(0))
 
+    def unembedding(self) -> tuple[jax.Array, int]:
+        """The head, and its axis of the vocabulary: [V, D], 0 where tied, else [D, V], 1."""
+        return (self.embedding[...], 0) if self.head is None else (self.head.kernel[...], 1)
+
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 logits [..., V] of hidden states [..., D]."""
-        if self.head is None:
-            return jnp.einsum(
-                "...d,vd->...v", hidden, self.embedding[...], preferred_element_type=jnp.float32
-            )
-        return jnp.einsum(
-            "...d,dv->...v", hidden, self.head.kernel[...], preferred_element_type=jnp.float32
-        )
+        head, vocab_axis = self.unembedding()
+        equation = "...d,vd->...v" if vocab_axis == 0 else "...d,dv->...v"
+        return jnp.einsum(equation, hidden, head, preferred_element_type=jnp.float32)
 
 
 def abstract(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:

@@ -97,7 +97,7 @@ def test_loss_and_gradient_are_those_of_the_plain_objective(split, batch, settin
         {"micro_batches": 4},
         {"micro_batches": 8},
         {"remat": True},
-        {"chunk_tokens": 7},
+        {"vocab_slice": 7},
     ],
 )
 def test_memory_savers_change_nothing(split, batch, change):

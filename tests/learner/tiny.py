@@ -44,7 +44,7 @@ def grpo(**changes) -> GRPOConfig:
         "micro_batches": 1,
         "temperature": 1.0,
         "limit": 10,
-        "chunk_tokens": 24,
+        "vocab_slice": 40,
         "remat": False,
         "dtype": "float32",
     }

@@ -136,7 +136,7 @@ def train(config: ModelConfig, words: Words, seed: int) -> Iterator[tuple[nnx.St
                 tokens.prompt_length_Q,
                 tokens.reply_QxGxC,
                 temperature=1.0,
-                chunk_tokens=tokens.reply_QxGxC.size,
+                vocab_slice=model.config.vocab_size,
                 remat=False,
             )
             width = tokens.reply_QxGxC.shape[-1]

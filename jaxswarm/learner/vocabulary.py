@@ -1,0 +1,161 @@
+"""Log-probabilities of given tokens from hidden states, a slice of the vocabulary at a time.
+
+Logits for a step's tokens are its largest array by far: 1,024 tokens of Qwen2.5's vocabulary take
+622 MB. Here they exist for a slice of the vocabulary and are built again in the backward pass. A
+slice of the vocabulary, not of the tokens, because each slice then owns its part of the head's
+gradient: it is written once, where slices of tokens would each add to all of it.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxswarm.model.sharding import MESH_AXES_OF
+
+
+class _Head(NamedTuple):
+    """How a head lies: [D, V], or [V, D] where it is the embedding; and how it is cut."""
+
+    vocab_axis: int
+    shards: int
+    """Devices that the vocabulary lies on: each cuts its own part, and no slice leaves one."""
+    slices: int
+    temperature: float
+
+
+class _Statistics(NamedTuple):
+    """Of each position's tempered logits, over the slices seen so far; float32."""
+
+    top: jax.Array
+    total: jax.Array
+    """Sum of exp(logit - top)."""
+    weighted: jax.Array
+    """Sum of exp(logit - top) * logit."""
+    chosen: jax.Array
+    """The given token's logit."""
+
+
+def token_logprobs(
+    hidden_QxGxCxD: jax.Array,
+    head: jax.Array,
+    token_QxGxC: jax.Array,
+    *,
+    vocab_axis: int,
+    vocab_slice: int,
+    temperature: float,
+) -> tuple[jax.Array, jax.Array]:
+    """The log-probability of each token, and the entropy of the distribution it comes from.
+
+    Args:
+      hidden_QxGxCxD: what the head is applied to, in the dtype of the matmuls.
+      head: [D, V] or [V, D], as `vocab_axis` says.
+      token_QxGxC: int32.
+      vocab_axis: of `head`.
+      vocab_slice: about how many of the vocabulary's logits are in memory for each position.
+      temperature: divides the logits.
+
+    Returns:
+      logprob_QxGxC and entropy_QxGxC, float32, the latter without gradient.
+    """
+    shards = _shards(head.shape[vocab_axis])
+    slices = _slices(head.shape[vocab_axis] // shards, vocab_slice)
+    layout = _Head(vocab_axis, shards, slices, temperature)
+    logprob, entropy = _token_logprobs(layout, hidden_QxGxCxD, head, token_QxGxC)
+    return logprob, jax.lax.stop_gradient(entropy)
+
+
+def _shards(vocabulary: int) -> int:
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return 1
+    (axis,) = MESH_AXES_OF["vocab"]
+    return mesh.shape[axis] if vocabulary % mesh.shape[axis] == 0 else 1
+
+
+def _slices(vocabulary: int, at_most: int) -> int:
+    """The fewest equal slices of no more than that."""
+    fewest = -(-vocabulary // at_most)
+    return next(count for count in range(fewest, vocabulary + 1) if vocabulary % count == 0)
+
+
+def _cut(layout: _Head, head: jax.Array) -> jax.Array:
+    """The head with its vocabulary as [shards, slices, width]."""
+    axis, shape = layout.vocab_axis, head.shape
+    return head.reshape(*shape[:axis], layout.shards, layout.slices, -1, *shape[axis + 1 :])
+
+
+def _logits(
+    layout: _Head, hidden: jax.Array, head: jax.Array, index: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Slice `index` of the head, its tempered logits [Q, G, C, shards, width], its token ids."""
+    piece = jax.lax.dynamic_index_in_dim(
+        _cut(layout, head), index, layout.vocab_axis + 1, keepdims=False
+    )
+    equation = "qgcd,swd->qgcsw" if layout.vocab_axis == 0 else "qgcd,dsw->qgcsw"
+    logits = jnp.einsum(equation, hidden, piece, preferred_element_type=jnp.float32)
+    shards, width = logits.shape[-2:]
+    first_of_shard = jnp.arange(shards) * layout.slices * width
+    id_SxW = first_of_shard[:, None] + index * width + jnp.arange(width)
+    return piece, logits / layout.temperature, id_SxW
+
+
+def _primal(
+    layout: _Head, hidden: jax.Array, head: jax.Array, token: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return _forward(layout, hidden, head, token)[0]
+
+
+def _forward(
+    layout: _Head, hidden: jax.Array, head: jax.Array, token: jax.Array
+) -> tuple[Any, Any]:
+    def see(seen: _Statistics, index: jax.Array) -> tuple[_Statistics, None]:
+        _, logits, ids = _logits(layout, hidden, head, index)
+        top = jnp.maximum(seen.top, jnp.max(logits, axis=(-2, -1)))
+        weight = jnp.exp(logits - top[..., None, None])
+        before = jnp.exp(seen.top - top)
+        chosen = jnp.where(token[..., None, None] == ids, logits, 0)
+        return _Statistics(
+            top,
+            seen.total * before + jnp.sum(weight, axis=(-2, -1)),
+            seen.weighted * before + jnp.sum(weight * logits, axis=(-2, -1)),
+            seen.chosen + jnp.sum(chosen, axis=(-2, -1)),
+        ), None
+
+    zero = jnp.zeros(token.shape, jnp.float32)
+    start = _Statistics(jnp.full_like(zero, -jnp.inf), zero, zero, zero)
+    seen, _ = jax.lax.scan(see, start, jnp.arange(layout.slices))
+    log_total = seen.top + jnp.log(seen.total)
+    entropy = log_total - seen.weighted / seen.total
+    return (seen.chosen - log_total, entropy), (hidden, head, token, log_total)
+
+
+def _backward(layout: _Head, kept: Any, gradients: tuple[jax.Array, jax.Array]) -> Any:
+    hidden, head, token, log_total = kept
+    of_logprob, _ = gradients
+    scale = (of_logprob / layout.temperature)[..., None, None]
+    axis = layout.vocab_axis
+
+    def add(so_far: tuple[jax.Array, jax.Array], index: jax.Array) -> tuple[Any, None]:
+        of_hidden, of_head = so_far
+        piece, logits, ids = _logits(layout, hidden, head, index)
+        probability = jnp.exp(logits - log_total[..., None, None])
+        of_logits = scale * ((token[..., None, None] == ids) - probability)
+        # In the dtype of the other operand: a matmul of mixed types runs in the wider one.
+        of_logits = of_logits.astype(hidden.dtype)
+        back = "qgcsw,swd->qgcd" if axis == 0 else "qgcsw,dsw->qgcd"
+        of_hidden += jnp.einsum(back, of_logits, piece, preferred_element_type=jnp.float32)
+        down = "qgcsw,qgcd->swd" if axis == 0 else "qgcd,qgcsw->dsw"
+        of_piece = jnp.einsum(down, *((of_logits, hidden) if axis == 0 else (hidden, of_logits)))
+        of_head = jax.lax.dynamic_update_index_in_dim(
+            of_head, of_piece.astype(of_head.dtype), index, axis + 1
+        )
+        return (of_hidden, of_head), None
+
+    zeros = jnp.zeros(hidden.shape, jnp.float32), jnp.zeros_like(_cut(layout, head))
+    (of_hidden, of_head), _ = jax.lax.scan(add, zeros, jnp.arange(layout.slices))
+    return of_hidden.astype(hidden.dtype), of_head.reshape(head.shape), None
+
+
+_token_logprobs = jax.custom_vjp(_primal, nondiff_argnums=(0,))
+_token_logprobs.defvjp(_forward, _backward)
