@@ -29,8 +29,8 @@ Tree = TypeVar("Tree")
 _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
 """What Orbax calls a checkpoint until it is whole."""
 
-_DATA_FILE_BYTES = 64 << 20
-"""Orbax holds a data file in memory until it is full; its own 2 GiB would be another copy."""
+_DATA_FILE_BYTES = 16 << 20
+"""Orbax holds several data files in memory until they are full; its own are of 2 GiB each."""
 
 
 class Checkpointer:
