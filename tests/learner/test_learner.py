@@ -108,7 +108,7 @@ def test_no_array_has_the_vocabulary_for_every_position():
     with jax.set_mesh(make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])):
         step = jax.make_jaxpr(made._step)(made.state, made._reference, batch)
         generate = jax.make_jaxpr(
-            lambda params, prompt, length, key: made._generate(
+            lambda params, prompt, length, key: made._generate._program(
                 params, prompt, length, key, group=4, limit=10, sampling=Sampling(), stop_tokens=()
             )
         )(made.state.params, tiny.PROMPT_QxP, tiny.LENGTH_Q, jax.random.key(0))
