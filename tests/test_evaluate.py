@@ -42,7 +42,7 @@ def test_the_embedded_model_and_its_checkpoint_get_the_same_figures(figures, tmp
 
     model = figures("--config.evaluation.samples=2")
     assert model["questions"] == 16
-    assert 0.3 < model["greedy"] <= 1.0
+    assert 0.1 < model["greedy"] <= 1.0
     assert 0.0 < model["sampled"] <= 1.0
     assert model["greedy_format"] > 0.5
     source = tiny.get_config().model.source

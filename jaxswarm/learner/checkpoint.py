@@ -170,8 +170,8 @@ class Checkpointer:
         if free < needed:
             raise InputError(
                 f"free space for checkpoint {self._directory / str(step)}",
-                got=f"{free / 1e9:.2f} GB",
-                expected=f"at least {needed / 1e9:.2f} GB",
+                got=f"{free / 1e6:,.0f} MB",
+                expected=f"at least {needed / 1e6:,.0f} MB",
                 remedy=f"free some space and start the same command again: {self._goes_on()}",
             )
 
