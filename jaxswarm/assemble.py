@@ -5,16 +5,19 @@ Each function reads what it needs of the config and gives one part.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import jax
+from flax import nnx
 from jax.sharding import Mesh
 
 from jaxswarm.errors import InputError
 from jaxswarm.flags import Config
 from jaxswarm.held_out import EvaluationConfig
 from jaxswarm.learner.checkpoint import Checkpointer
+from jaxswarm.learner.generator import Generate, Generator
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
 from jaxswarm.learner.sampling import Sampling
@@ -56,12 +59,20 @@ def learner(config: Config, source: weights.Source, say: Callable[[str], None]) 
         used. Nothing is loaded before all that has been looked at.
     """
     on_mesh, grpo, optimizer = mesh(config), _grpo(config), _optimizer(config)
-    sharding.check_divides(source.config, on_mesh, questions=config.stages.questions)
     check_micro_batches(grpo.micro_batches, config.stages.questions, config.grpo.group)
-    graph, _ = qwen2.abstract(source.config)
-    say(f"loading {source.config.num_parameters / 1e6:,.1f}M weights of {source.name}")
-    params = weights.load(source, on_mesh, "float32")
+    graph, params = _load(config, source, on_mesh, "float32", say)
     return Learner(graph, params, on_mesh, grpo, optimizer)
+
+
+def generate(config: Config, source: weights.Source, say: Callable[[str], None]) -> Generate:
+    """Loads the model's weights onto the mesh to generate alone: once, in the dtype of matmuls.
+
+    Raises:
+      InputError: as for `learner`.
+    """
+    on_mesh, dtype = mesh(config), _dtype(config.model.dtype)
+    graph, params = _load(config, source, on_mesh, dtype, say)
+    return partial(Generator(graph, on_mesh, dtype), params)
 
 
 def model_source(config: Config) -> weights.Source:
@@ -213,6 +224,15 @@ def evaluation(config: Config, seed: int) -> EvaluationConfig:
         prompt_buckets=tuple(config.generation.prompt_buckets),
         seed=seed,
     )
+
+
+def _load(
+    config: Config, source: weights.Source, on_mesh: Mesh, dtype: str, say: Callable[[str], None]
+) -> tuple[nnx.GraphDef, nnx.State]:
+    sharding.check_divides(source.config, on_mesh, questions=config.stages.questions)
+    graph, _ = qwen2.abstract(source.config)
+    say(f"loading {source.config.num_parameters / 1e6:,.1f}M weights of {source.name}")
+    return graph, weights.load(source, on_mesh, dtype)
 
 
 def _sampling(config: Config) -> Sampling:

@@ -50,7 +50,7 @@ def measure(config: flags.Config) -> Evaluation:
     plans, dataset = assemble.plans(config), assemble.data(config)
     source = assemble.model_source(config)
     tokenizer = assemble.tokenizer(source)
-    model = assemble.learner(config, source, lambda text: print(text, file=sys.stderr))
+    generate = assemble.generate(config, source, lambda text: print(text, file=sys.stderr))
     asked = assemble.evaluation(config, max(config.seed, 0))
     with tqdm(total=min(asked.questions, len(dataset.held_out)), unit="question") as bar:
 
@@ -58,7 +58,7 @@ def measure(config: flags.Config) -> Evaluation:
             bar.update(done - bar.n)
 
         answers = plans[Stage.ANSWER]
-        return evaluate(model, tokenizer, answers, dataset.held_out, asked, advance)
+        return evaluate(generate, tokenizer, answers, dataset.held_out, asked, advance)
 
 
 def _figures(found: Evaluation) -> dict[str, float | None]:

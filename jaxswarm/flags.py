@@ -60,4 +60,8 @@ def parse(values: flags.FlagValues) -> Config:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    # ml_collections wraps one error in another, and a KeyError shows its message in quotes.
+    text: object = error
+    while isinstance(text, AttributeError | KeyError) and text.args:
+        text = text.args[0]
+    return " ".join(str(text).replace("'", '"').split())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxswarm import batches
-from jaxswarm.learner.learner import Learner
+from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.sampling import GREEDY, Sampling
 from jaxswarm.records import Discussion, Question
 from jaxswarm.stages.registry import StagePlan
@@ -50,7 +50,7 @@ class Evaluation:
 
 
 def evaluate(
-    learner: Learner,
+    generate: Generate,
     tokenizer: Tokenizer,
     plan: StagePlan,
     questions: Sequence[Question],
@@ -60,7 +60,7 @@ def evaluate(
     """Asks the first `config.questions` questions.
 
     Args:
-      learner: with the parameters to measure.
+      generate: with the parameters to measure.
       tokenizer: the model's.
       plan: the answer stage's.
       questions: held-out ones.
@@ -83,7 +83,7 @@ def evaluate(
         ):
             if group == 0 or prompts.is_empty:
                 continue
-            rollout = learner.generate(
+            rollout = generate(
                 prompts.token_QxP,
                 prompts.length_Q,
                 seed=config.seed + start,

@@ -235,7 +235,7 @@ class Node:
             self._progress.show(f"held-out questions {done}/{of}", done / of)
 
         found = evaluate(
-            parts.learner,
+            parts.learner.generate,
             parts.tokenizer,
             parts.plans[Stage.ANSWER],
             parts.dataset.held_out,

@@ -43,7 +43,7 @@ def test_any_key_is_overridden_by_its_type(parse):
     [
         ((), "no --config"),
         (("--config=configs/none.py",), "configs/none.py"),
-        ((CONFIG, "--config.grpo.grup=4"), "grup"),
+        ((CONFIG, "--config.grpo.grup=4"), '"grup" Did you mean "group"'),
         ((CONFIG, "--config.grpo.group=four"), "four"),
         ((CONFIG, "--config.grpo=4"), "config.grpo=4"),
         ((CONFIG, "--flag=4"), "flag"),
@@ -54,5 +54,6 @@ def test_what_can_t_be_used_is_named_in_one_line(parse, words, named):
     with pytest.raises(InputError) as caught:
         parse(*words)
     assert named in str(caught.value)
+    assert "\\" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "expected" in str(caught.value)

@@ -29,8 +29,8 @@ Tree = TypeVar("Tree")
 _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
 """What Orbax calls a checkpoint until it is whole."""
 
-_DATA_FILE_BYTES = 64 << 20
-"""Orbax holds a data file in memory until it is full; its own 2 GiB would be another copy."""
+_DATA_FILE_BYTES = 16 << 20
+"""Orbax holds several data files in memory until they are full; its own are of 2 GiB each."""
 
 
 class Checkpointer:
@@ -170,8 +170,8 @@ class Checkpointer:
         if free < needed:
             raise InputError(
                 f"free space for checkpoint {self._directory / str(step)}",
-                got=f"{free / 1e9:.2f} GB",
-                expected=f"at least {needed / 1e9:.2f} GB",
+                got=f"{free / 1e6:,.0f} MB",
+                expected=f"at least {needed / 1e6:,.0f} MB",
                 remedy=f"free some space and start the same command again: {self._goes_on()}",
             )
 

@@ -12,12 +12,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxswarm.learner import optimizer as optimizers
-from jaxswarm.learner.generate import Rollout, generate
+from jaxswarm.learner.generate import Rollout
+from jaxswarm.learner.generator import Generator
 from jaxswarm.learner.optimizer import OptimizerConfig
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import Batch, GRPOConfig, StepMetrics, TrainState, train_step
 from jaxswarm.model import qwen2
-from jaxswarm.model.sharding import param_shardings, sharding
+from jaxswarm.model.sharding import param_shardings, place_questions, sharding
 
 
 class Learner:
@@ -55,12 +56,7 @@ class Learner:
                 lambda params: jax.tree.map(jnp.copy, qwen2.cast(params, grpo.dtype)),
                 out_shardings=self._shardings.params,
             )(params)
-        self._generate = jax.jit(
-            partial(_generate, graph, grpo.dtype),
-            static_argnames=("group", "limit", "sampling", "stop_tokens"),
-            out_shardings=replicated,
-            compiler_options=_decoding_options(mesh),
-        )
+        self._generate = Generator(graph, mesh, grpo.dtype)
         self._step = jax.jit(
             partial(train_step, graph, transformation, grpo),
             donate_argnums=0,
@@ -79,23 +75,21 @@ class Learner:
         stop_tokens: tuple[int, ...],
     ) -> Rollout:
         """`jaxswarm.learner.generate.generate` with the present parameters; arrays on the host."""
-        with jax.set_mesh(self._mesh):
-            rollout = self._generate(
-                self.state.params,
-                self._place(prompt_QxP),
-                self._place(length_Q),
-                jax.random.key(seed),
-                group=group,
-                limit=limit,
-                sampling=sampling,
-                stop_tokens=stop_tokens,
-            )
-            return jax.device_get(rollout)
+        return self._generate(
+            self.state.params,
+            prompt_QxP,
+            length_Q,
+            seed=seed,
+            group=group,
+            limit=limit,
+            sampling=sampling,
+            stop_tokens=stop_tokens,
+        )
 
     def step(self, batch: Batch) -> StepMetrics:
         """Learns from one batch of host arrays; the metrics are on the host."""
         with jax.set_mesh(self._mesh):
-            placed = Batch(*(self._place(array) for array in batch))
+            placed = Batch(*(place_questions(array, self._mesh) for array in batch))
             self.state, metrics = self._step(self.state, self._reference, placed)
             return jax.device_get(metrics)
 
@@ -129,41 +123,6 @@ class Learner:
             self.state,
             self._shardings,
         )
-
-    def _place(self, array: np.ndarray | jax.Array) -> jax.Array:
-        """Puts a host array on the mesh, its leading axis being the questions."""
-        axes = ("question", *[None] * (array.ndim - 1))
-        return jax.device_put(array, sharding(array.shape, axes, self._mesh))
-
-
-def _generate(
-    graph: nnx.GraphDef,
-    dtype: str,
-    params: nnx.State,
-    prompt_QxP: jax.Array,
-    length_Q: jax.Array,
-    key: jax.Array,
-    **static: Any,
-) -> Rollout:
-    return generate(
-        nnx.merge(graph, qwen2.cast(params, dtype)), prompt_QxP, length_Q, key, **static
-    )
-
-
-def _decoding_options(mesh: Mesh) -> dict[str, str]:
-    """XLA's options for programs whose matmuls have few rows.
-
-    On CPUs XLA hands matmuls to YNNPACK, which streams weights [in, out] past 8 rows at 0.7 of the
-    rate of Eigen, its other library. A JAX whose XLA has no such option goes without.
-    """
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    if mesh.devices.flat[0].platform != "cpu":
-        return {}
-    try:
-        jax.jit(jnp.negative, compiler_options=options).lower(jnp.float32(0)).compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
 
 
 def _state_shardings(

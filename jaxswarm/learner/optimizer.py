@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from jaxswarm.errors import InputError
@@ -54,8 +56,25 @@ def learning_rate(config: OptimizerConfig) -> optax.Schedule:
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Clip, then AdamW (arXiv 1711.05101). Its moments take the parameters' dtype: float32."""
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
+        _clip_by_global_norm(config.clip_norm),
         optax.adamw(
             learning_rate(config), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
         ),
     )
+
+
+def _clip_by_global_norm(norm: float) -> optax.GradientTransformation:
+    """What optax's transformation of that name does, in a form that needs no memory.
+
+    Optax divides each gradient by the norm and then chooses; XLA keeps those quotients, one more
+    copy of the parameters at the step's peak. One factor for all is multiplied in where it is used.
+    """
+
+    def update(
+        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        del params
+        factor = jnp.minimum(1.0, norm / optax.global_norm(grads))
+        return jax.tree.map(lambda grad: grad * factor, grads), state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)

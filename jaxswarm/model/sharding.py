@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -112,6 +113,12 @@ def spec(
 def sharding(shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh) -> NamedSharding:
     """`spec` on that mesh."""
     return NamedSharding(mesh, spec(shape, axes, mesh))
+
+
+def place_questions(array: np.ndarray | jax.Array, mesh: Mesh) -> jax.Array:
+    """Puts an array on the mesh, its leading axis being the questions."""
+    axes = ("question", *[None] * (array.ndim - 1))
+    return jax.device_put(array, sharding(array.shape, axes, mesh))
 
 
 def param_shardings(abstract_params: nnx.State, mesh: Mesh) -> nnx.State:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxswarm.errors import InputError
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.weights import Source
+from jaxswarm.quiet import quiet
 
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
@@ -121,10 +122,11 @@ def _download(name: str) -> Path:
     )
 
     try:
-        # First the config alone: gigabytes of a model that this port can't run help nobody.
-        config = Path(hf_hub_download(name, _CONFIG))
-        ModelConfig.from_hf(_read_json(config), source=name)
-        return Path(snapshot_download(name, allow_patterns=_FETCHED))
+        with quiet("huggingface_hub"):
+            # First the config alone: gigabytes of a model that this port can't run help nobody.
+            config = Path(hf_hub_download(name, _CONFIG))
+            ModelConfig.from_hf(_read_json(config), source=name)
+            return Path(snapshot_download(name, allow_patterns=_FETCHED))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise InputError(
             f"model source {name}",

@@ -158,11 +158,11 @@ def _read_onto(
     place: jax.sharding.Sharding, source: Source, path: ParamPath, dtype: jax.typing.DTypeLike
 ) -> jax.Array:
     tensor = to_hf(path, source.read(hf_name(path)))
-
-    def piece(index: tuple[slice, ...] | None) -> np.ndarray:
-        return np.array(tensor[index], dtype=jnp.dtype(dtype), order="C")
-
-    return jax.make_array_from_callback(tensor.shape, place, piece, dtype=dtype)
+    # Under the same name, so that what was read is let go before anything is placed.
+    tensor = np.asarray(tensor, dtype=jnp.dtype(dtype), order="C")
+    placed = jax.make_array_from_callback(tensor.shape, place, lambda index: tensor[index])
+    # Devices copy in their own time, and until then the host's tensors would pile up.
+    return placed.block_until_ready()
 
 
 def _hf_shape(path: ParamPath, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from jaxswarm.errors import InputError
+from jaxswarm.quiet import quiet
 
 FLAG = "--config.data.source"
 USE_LOCAL_DATA = (
@@ -152,15 +153,14 @@ def _read_hub(source: str, subset: str, split: str) -> Iterable[Row]:
 
 @contextmanager
 def _quiet_datasets() -> Iterator[None]:
-    """Without the bars and log lines of `datasets`: a person reads one line of ours instead."""
+    """Without the bars and log lines of `datasets` and of the hub's client below it."""
     from datasets.utils import logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with quiet("datasets", "huggingface_hub"):
+            yield
     finally:
-        logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()

@@ -107,7 +107,7 @@ def test_no_array_has_the_vocabulary_for_every_position():
     made, batch = learner(1, 1, 1, beta=0.1, remat=True), tiny.batch(tiny.model())
     with jax.set_mesh(make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])):
         step = made._step.trace(made.state, made._reference, batch).jaxpr
-        generate = made._generate.trace(
+        generate = made._generate._program.trace(
             made.state.params,
             tiny.PROMPT_QxP,
             tiny.LENGTH_Q,

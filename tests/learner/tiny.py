@@ -1,27 +1,18 @@
 """A model small enough to compile in seconds, and batches for it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from jaxswarm.learner.train_step import Batch, GRPOConfig
-from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.qwen2 import Qwen2
+from tests.model import tiny_config
 
-CONFIG = ModelConfig(
-    vocab_size=96,
-    hidden_size=32,
-    intermediate_size=48,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=8,
-    rope_theta=10_000.0,
-    rms_norm_eps=1e-6,
-    tie_embeddings=False,
-    max_positions=512,
-)
+# No other axis of these models has the size of the vocabulary.
+CONFIG = dataclasses.replace(tiny_config.CONFIG, vocab_size=96)
 PROMPT_QxP = np.random.default_rng(0).integers(0, 96, (4, 12)).astype(np.int32)
 LENGTH_Q = np.array([12, 5, 1, 8], np.int32)
 

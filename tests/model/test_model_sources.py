@@ -175,13 +175,17 @@ except InputError as error:
 """
 
 
-def open_from_hub(name: str, cache: Path, **environment: str) -> str:
-    """What a fresh process prints that opens this model; the hub's address is read at import."""
+def open_in_a_process(
+    name: str, cache: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """A fresh process opens this model; the hub's address is read at import."""
     command = [sys.executable, "-c", OPEN, name]
     changed = os.environ | {"HF_HOME": str(cache)} | environment
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, env=changed
-    ).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=changed)
+
+
+def open_from_hub(name: str, cache: Path, **environment: str) -> str:
+    return open_in_a_process(name, cache, **environment).stdout.strip()
 
 
 def test_a_model_of_the_hub_is_downloaded_without_what_nobody_reads(model_directory, tmp_path):
@@ -222,7 +226,9 @@ def test_of_a_model_that_is_no_qwen2_the_config_alone_is_downloaded(model_direct
     ids=["offline", "unreachable"],
 )
 def test_an_unreachable_hub_names_the_flag_for_a_local_model(tmp_path, environment):
-    printed = open_from_hub("Qwen/Qwen2.5-1.5B-Instruct", tmp_path, **environment)
+    ended = open_in_a_process("Qwen/Qwen2.5-1.5B-Instruct", tmp_path, **environment)
+    assert ended.stderr == "", "not a word of the hub's client"
+    printed = ended.stdout.strip()
     assert printed.startswith("model source Qwen/Qwen2.5-1.5B-Instruct: got 'no such path here")
     assert "--config.model.source=DIR or --config.model.source=FILE.gguf" in printed
     assert "\n" not in printed

@@ -11,20 +11,8 @@ from flax import nnx
 from jaxswarm.model import qwen2
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.qwen2 import Qwen2, rotate
+from tests.model.tiny_config import CONFIG
 
-CONFIG = ModelConfig(
-    vocab_size=64,
-    hidden_size=32,
-    intermediate_size=48,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=8,
-    rope_theta=1e4,
-    rms_norm_eps=1e-6,
-    tie_embeddings=False,
-    max_positions=128,
-)
 TOKENS = np.random.default_rng(0).integers(0, 64, (2, 3, 7)).astype(np.int32)
 
 

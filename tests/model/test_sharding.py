@@ -12,7 +12,6 @@ from jax.sharding import PartitionSpec as P
 
 from jaxswarm.errors import InputError
 from jaxswarm.model import qwen2
-from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.qwen2 import Qwen2
 from jaxswarm.model.sharding import (
     MESH_AXES,
@@ -23,20 +22,7 @@ from jaxswarm.model.sharding import (
     sharding,
     spec,
 )
-
-CONFIG = ModelConfig(
-    vocab_size=64,
-    hidden_size=32,
-    intermediate_size=48,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=8,
-    rope_theta=1e4,
-    rms_norm_eps=1e-6,
-    tie_embeddings=False,
-    max_positions=128,
-)
+from tests.model.tiny_config import CONFIG
 
 
 @pytest.mark.parametrize(

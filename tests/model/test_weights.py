@@ -14,20 +14,8 @@ from jaxswarm.model import qwen2, weights
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sharding import make_mesh, param_shardings
 from jaxswarm.model.weights import HEAD, Source
+from tests.model.tiny_config import CONFIG
 
-CONFIG = ModelConfig(
-    vocab_size=64,
-    hidden_size=32,
-    intermediate_size=48,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=8,
-    rope_theta=1e6,
-    rms_norm_eps=1e-6,
-    tie_embeddings=False,
-    max_positions=128,
-)
 GATE = "model.layers.1.mlp.gate_proj.weight"
 
 

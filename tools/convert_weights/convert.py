@@ -91,8 +91,8 @@ def _whole_or_nothing(target: Path, *, needed: int) -> Iterator[Path]:
         if free < needed:
             raise InputError(
                 f"free space for {target}",
-                got=f"{free / 1e9:.2f} GB",
-                expected=f"at least {needed / 1e9:.2f} GB",
+                got=f"{free / 1e6:,.0f} MB",
+                expected=f"at least {needed / 1e6:,.0f} MB",
                 remedy="free some space, or choose another --target",
             )
         yield draft
