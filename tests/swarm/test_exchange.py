@@ -129,12 +129,12 @@ def test_the_first_stage_can_wait_for_so_many_peers() -> None:
     assert 0.2 <= time.monotonic() - start < PATIENCE_S
 
 
-def test_an_output_whose_announcement_was_lost_is_read_at_the_deadline() -> None:
+def test_an_output_whose_announcement_was_lost_is_read_shortly_before_the_deadline() -> None:
     a, b = swarm_of(2)
     b.publish(output(b.peer, ANSWER))
-    gathered = a.gather(ANSWER, 0.1, patient)
+    gathered = a.gather(ANSWER, 0.4, patient)
     assert gathered.outputs == (output(b.peer, ANSWER),)
-    assert gathered.waited_s >= 0.1
+    assert 0.3 <= gathered.waited_s < 0.4
 
 
 def test_a_peer_that_leaves_is_waited_for_no_longer() -> None:
