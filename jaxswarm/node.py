@@ -32,7 +32,9 @@ class Node:
         """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
         self._config = config
         self._parts = parts
-        self._start = start
+        self._start = start.position
+        self._past = start.past
+        self._last_step = parts.checkpointer.latest() or 0
         self._progress = Progress(
             parts.status, config.name, config.rounds, lambda: len(parts.exchange.peers())
         )
@@ -44,14 +46,14 @@ class Node:
     def run(self) -> bool:
         """Returns True when all rounds are done, False when it was stopped before."""
         config = self._config
-        position, discussions = self._start.position, self._replay(self._start.position)
+        position, discussions = self._start, self._replay(self._start)
         if position == Position(0, 0):
             self._evaluate(position)
         if config.first_peers:
             self._parts.exchange.wait_for_peers(
                 position, config.first_peers, config.stage_deadline_s, self._wait
             )
-        fresh = position not in self._start.past.published
+        fresh = position not in self._past.published
         position, discussions = self._enter(position, discussions, joining=fresh)
         while not self._stopping and not self._is_done(position):
             position, discussions = self._play(position, discussions)
@@ -130,7 +132,7 @@ class Node:
         It is in the journal before the network has it. A stage that was played before a kill is
         published again word for word, whatever this time's texts are.
         """
-        again = self._start.past.published.get(position)
+        again = self._past.published.get(position)
         if again is not None:
             self._parts.exchange.publish(again)
             return again
@@ -150,7 +152,7 @@ class Node:
     ) -> Gathered:
         """The peers' outputs: those that the journal has from before a kill, and what comes now."""
         gathered = self._parts.exchange.gather(position, self._config.stage_deadline_s, self._wait)
-        before = {output.peer: output for output in self._start.past.received.get(position, ())}
+        before = {output.peer: output for output in self._past.received.get(position, ())}
         about = {discussion.question.id: discussion for discussion in discussions}
         for output in gathered.outputs:
             if output.peer not in before:
@@ -177,8 +179,10 @@ class Node:
             or self._is_done(position)
         ):
             self._progress.show("checkpoint")
+            # A node that came back to its swarm is at an earlier stage than that of its last step.
+            self._last_step = max(stages_done, self._last_step + 1)
             self._parts.checkpointer.save(
-                stages_done, self._parts.learner.state, facts(self._config, position)
+                self._last_step, self._parts.learner.state, facts(self._config, position)
             )
         every = self._config.evaluate_rounds
         if position.stage_index == 0 and every and position.round % every == 0:
@@ -190,13 +194,25 @@ class Node:
     def _enter(
         self, position: Position, discussions: tuple[Discussion, ...], *, joining: bool
     ) -> tuple[Position, tuple[Discussion, ...]]:
-        """Where the swarm is, if it is further on; there the round begins anew."""
-        target = self._parts.exchange.target(position, joining=joining)
-        if target == position:
-            return position, discussions
-        self._progress.say(f"the swarm is ahead: going from {position} to {target}")
-        self._parts.exchange.wait_for(target, self._config.stage_deadline_s, self._wait)
-        return target, self._questions(target.round)
+        """Where the swarm is, if it is elsewhere; there the round begins anew.
+
+        After a partition that may be behind: then what the journal holds from there on is played
+        again, as after a kill. Only what was learnt meanwhile stays.
+        """
+        exchange = self._parts.exchange
+        while not self._stopping:
+            target = exchange.target(position, joining=joining)
+            if target == position:
+                break
+            where = "ahead" if target > position else "behind"
+            self._progress.say(f"the swarm is {where}: going from {position} to {target}")
+            if target < position:
+                self._past = self._parts.journal.read(
+                    own=exchange.peer, since=Position(target.round, stage_index=0)
+                )
+            position, discussions, joining = target, self._questions(target.round), False
+            exchange.wait_for(position, self._config.stage_deadline_s, self._wait)
+        return position, discussions
 
     def _replay(self, position: Position) -> tuple[Discussion, ...]:
         """The discussions as they stood at `position`, from the journal."""
@@ -207,8 +223,8 @@ class Node:
                 self._parts.plans[earlier.stage]
                 .merge(
                     discussions,
-                    self._start.past.received.get(earlier, ()),
-                    self._start.past.published[earlier],
+                    self._past.received.get(earlier, ()),
+                    self._past.published[earlier],
                     limit=self._config.peers_in_prompt,
                     swarm_seed=self._config.swarm_seed,
                     max_peer_chars=self._config.max_peer_chars,
@@ -233,15 +249,20 @@ class Node:
 
         def tell(done: int, of: int) -> None:
             self._progress.show(f"held-out questions {done}/{of}", done / of)
+            if self._stopping and done < of:
+                raise _StoppedError
 
-        found = evaluate(
-            parts.learner,
-            parts.tokenizer,
-            parts.plans[Stage.ANSWER],
-            parts.dataset.held_out,
-            config,
-            tell,
-        )
+        try:
+            found = evaluate(
+                parts.learner,
+                parts.tokenizer,
+                parts.plans[Stage.ANSWER],
+                parts.dataset.held_out,
+                config,
+                tell,
+            )
+        except _StoppedError:
+            return
         parts.metrics.write(
             HeldOutReport(
                 rounds=position.round,
@@ -279,6 +300,10 @@ class Node:
 
     def _is_done(self, position: Position) -> bool:
         return 0 < self._config.rounds <= position.round
+
+
+class _StoppedError(Exception):
+    """An evaluation was given up because the node is to stop."""
 
 
 def _seed(node_seed: int, position: Position) -> int:

@@ -113,6 +113,40 @@ def stop_after(node: Node, exchange: LocalExchange, stages: int) -> None:
     exchange.publish = counting
 
 
+def test_a_node_that_was_cut_off_ahead_comes_back_and_publishes_nothing_twice(tmp_path):
+    config = config_of(tmp_path, rounds=4)
+    assert not play(config, LocalExchange(Hub(), "ann"), stages=9)
+    written = (tmp_path / JOURNAL_FILE).read_text()
+
+    # It hears two others again, who are two rounds behind, until it has come to them.
+    hub, said = Hub(), []
+    others = [LocalExchange(hub, name) for name in ("ben", "cat")]
+    for other in others:
+        other.announce(Position(1, 0), published=False)
+    exchange = LocalExchange(hub, "ann")
+    publish = exchange.publish
+
+    def go_with_it(output) -> None:
+        publish(output)
+        said.append(output)
+        for other in others:
+            other.announce(output.position.next(), published=False)
+
+    exchange.publish = go_with_it
+    config.swarm.stage_deadline_s = 0.1
+    assert play(config, exchange)
+
+    assert [output.position for output in said] == [
+        Position(round_, index) for round_ in (1, 2, 3) for index in range(len(STAGES))
+    ]
+    kept = read_journal(tmp_path / JOURNAL_FILE, own="ann", since=Position(0, 0))
+    assert (tmp_path / JOURNAL_FILE).read_text().startswith(written)
+    assert {output.position: output for output in said}.items() <= kept.published.items()
+    assert (tmp_path / JOURNAL_FILE).read_text().count('"published"') == 4 * len(STAGES)
+    positions = [report.position for report in reports(tmp_path).stages]
+    assert positions == sorted(set(positions)), "no stage is counted twice"
+
+
 def reports(directory: Path) -> Reports:
     return read_reports(directory / METRICS_FILE)
 
