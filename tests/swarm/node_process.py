@@ -263,7 +263,7 @@ def _serve(
             elif method == "set_clock":
                 value = _set_clock(*args)
             elif method in ("gather", "wait_for"):
-                value = getattr(exchange, method)(*args, lambda _: True)
+                value = getattr(exchange, method)(*args, lambda _: True, **kwargs)
             else:
                 value = getattr(exchange, method)
                 value = value(*args, **kwargs) if callable(value) else value
