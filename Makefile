@@ -1,10 +1,10 @@
-# make run        three nodes on this machine, from nothing to their learning curves
-# make test       all tests but the slow ones
-# make test-slow  the slow ones: many processes, real weights
-# make test-faults  all that a swarm survives, broken for real; some minutes
-# make lint       ruff, pyright and the import contracts
-# make embedded   makes the embedded model, tokenizer and questions again
-# make clean      removes the environment and the caches; runs stay
+# make run          three nodes on this machine, from nothing to their learning curves
+# make test         all tests but the slow ones
+# make test-slow    the slow ones: many processes, real weights
+# make test-faults  all that a swarm survives, broken for real; a quarter of an hour
+# make lint         ruff, pyright and the import contracts
+# make embedded     makes the embedded model, tokenizer and questions again
+# make clean        removes the environment and the caches; runs stay
 #
 # Each works on a fresh clone: it makes .venv first. PYTHON=/path/to/python chooses the interpreter.
 

@@ -34,7 +34,7 @@ def main() -> int:
             config = flags.parse(values)
             finished = run(config, " ".join(sys.argv[1:]), ending)
     except StoppedError as request:
-        print(f"stopped on request ({request}) before the first stage; nothing was begun")
+        print(f"stopped on request ({request}) before its first stage; the same command goes on")
         return DONE
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

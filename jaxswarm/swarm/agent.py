@@ -42,9 +42,7 @@ class Agent:
         self._manifest: Fields = own.fields()
         self._identity = identity
         self._on_event = on_event
-        self._uplink = Uplink(
-            config, identity, self.gate, on_event, self._is_live, self._store_again
-        )
+        self._uplink = Uplink(config, identity, self.gate, on_event, self._live, self._store_again)
         self._membership = Membership(self._manifest, config.member_ttl_s)
         # Who starts a swarm sets its manifest; who joins one learns it from the first company.
         self._accepted = not self._uplink.knew_others
@@ -155,8 +153,8 @@ class Agent:
     def _link(self) -> Link | None:
         return self._uplink.link
 
-    def _is_live(self, peer: str) -> bool:
-        return any(member.peer == peer for member in self.members())
+    def _live(self) -> frozenset[str]:
+        return frozenset(member.peer for member in self.members())
 
     def _store_again(self) -> None:
         """Whoever is back in touch may lack what was published meanwhile."""

@@ -5,7 +5,7 @@ Nothing here ends the node once it has started. What fails is said once and trie
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -38,7 +38,7 @@ class Uplink:
         identity: Identity,
         gate: Gate,
         on_event: OnEvent,
-        is_live: Callable[[str], bool],
+        live: Callable[[], Collection[str]],
         on_contact: Callable[[], None],
     ):
         """Starts nothing yet.
@@ -48,7 +48,7 @@ class Uplink:
           identity: of this node.
           gate: through which records enter.
           on_event: gets a line for each thing that a person should know.
-          is_live: whether a peer is a live member of the swarm, by its id.
+          live: tells the ids of the live members of the swarm.
           on_contact: called when the way to others is open again: they may lack our records.
         """
         self.link: Link | None = None
@@ -57,7 +57,7 @@ class Uplink:
         self._identity = identity
         self._gate = gate
         self._on_event = on_event
-        self._is_live = is_live
+        self._live = live
         self._on_contact = on_contact
         self._path = Path(config.contacts_path) if config.contacts_path else None
         self._contacts = self._remembered()
@@ -157,7 +157,8 @@ class Uplink:
                 self._on_event(f"{error}; starting it again")
                 await self._restart(self.link)
             else:
-                peers = {peer: maddr for peer, maddr in connections.items() if self._is_live(peer)}
+                live = self._live()
+                peers = {peer: maddr for peer, maddr in connections.items() if peer in live}
                 self._keep(self._contacts.met(peers))
 
     async def _restart(self, old: Link) -> None:
@@ -180,19 +181,20 @@ class Uplink:
         """Dials those that were lost or never answered."""
         while True:
             await asyncio.sleep(FIRST_RETRY_S / 2)
-            lost = [maddr for maddr in self._known() if self._is_lost(maddr)]
+            live = self._live()
+            lost = [maddr for maddr in self._known() if self._is_lost(maddr, live)]
             due = self._redial.due(lost, time.monotonic())
             answered = await self._dial(due)
             if answered:
                 self._on_event(f"in touch with {', '.join(sorted(answered))}")
                 self._on_contact()
 
-    def _is_lost(self, maddr: str) -> bool:
+    def _is_lost(self, maddr: str, live: Collection[str]) -> bool:
         """Initial peers are dialled as soon as they don't answer, others once nobody hears them."""
         peer = peer_in(maddr)
         if not self.link or self.link.knows(peer):
             return False
-        return maddr in self._config.initial_peers or not self._is_live(peer)
+        return maddr in self._config.initial_peers or peer not in live
 
     async def _dial(self, maddrs: Iterable[str]) -> set[str]:
         """The addresses among these whose peers answered."""

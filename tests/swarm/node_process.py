@@ -161,6 +161,8 @@ class NodeProcess:
 
     def dispose(self) -> None:
         if self._process.is_alive():
+            for daemon in psutil.Process(self.pid).children():
+                daemon.kill()  # one that a test has stopped would never see that its node is gone
             self.kill()
         self._here.close()
 
