@@ -10,18 +10,16 @@ and what it keeps so that a kill loses nothing.
 import hashlib
 import time
 from collections import Counter
-from dataclasses import replace
 
 from jaxswarm import batches
+from jaxswarm.conversation import Conversation, usable
 from jaxswarm.held_out import evaluate
 from jaxswarm.outcome import Outcome, stage_report
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.progress import Progress
-from jaxswarm.records import STAGES, Discussion, Position, Stage, StageOutput
+from jaxswarm.records import STAGES, Discussion, Position, Stage
 from jaxswarm.report.reports import HeldOutReport
 from jaxswarm.resume import Start, facts
-from jaxswarm.stages.dataset import round_questions
-from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm.waiting import Gathered, Waiting
 
 
@@ -33,7 +31,7 @@ class Node:
         self._config = config
         self._parts = parts
         self._start = start.position
-        self._past = start.past
+        self._conversation = Conversation(config, parts, start.past)
         self._last_step = parts.checkpointer.latest() or 0
         self._progress = Progress(
             parts.status, config.name, config.rounds, lambda: len(parts.exchange.peers())
@@ -46,14 +44,14 @@ class Node:
     def run(self) -> bool:
         """Returns True when all rounds are done, False when it was stopped before."""
         config = self._config
-        position, discussions = self._start, self._replay(self._start)
+        position, discussions = self._start, self._conversation.replay(self._start)
         if position == Position(0, 0):
             self._evaluate(position)
         if config.first_peers:
             self._parts.exchange.wait_for_peers(
                 position, config.first_peers, config.stage_deadline_s, self._wait
             )
-        fresh = position not in self._past.published
+        fresh = not self._conversation.said(position)
         position, discussions = self._enter(position, discussions, joining=fresh)
         while not self._stopping and not self._is_done(position):
             position, discussions = self._play(position, discussions)
@@ -104,74 +102,21 @@ class Node:
                 learning_rate = parts.learner.learning_rate
                 outcome = outcome.learnt(parts.learner.step(batch), learning_rate)
         with self._progress.phase("publish"):
-            own = self._publish(position, plan, asked, outcome)
+            own = self._conversation.publish(position, asked, outcome)
             parts.exchange.announce(position, published=True)
         with self._progress.phase("gather"):
-            gathered = self._gather(position, plan, discussions)
-        merged = plan.merge(
-            discussions,
-            gathered.outputs,
-            own,
-            limit=config.peers_in_prompt,
-            swarm_seed=config.swarm_seed,
-            max_peer_chars=config.max_peer_chars,
-        )
+            gathered = self._conversation.gather(position, discussions, self._wait)
+        merged = self._conversation.merge(position, discussions, gathered, own)
         self._refused.update(merged.refused)
         self._report(position, outcome, gathered)
         return self._go_on(position.next(), merged.discussions)
-
-    def _publish(
-        self,
-        position: Position,
-        plan: StagePlan,
-        asked: list[Discussion],
-        outcome: Outcome,
-    ) -> StageOutput:
-        """Publishes one text for each question that was asked.
-
-        It is in the journal before the network has it. A stage that was played before a kill is
-        published again word for word, whatever this time's texts are.
-        """
-        again = self._past.published.get(position)
-        if again is not None:
-            self._parts.exchange.publish(again)
-            return again
-        replies, scores = [], {}
-        for discussion, texts, group in zip(asked, outcome.texts, outcome.scores, strict=True):
-            totals = [score.total for score in group]
-            chosen = plan.choose(self._config.publish, texts, totals, discussion)
-            replies.append(plan.reply(texts[chosen], discussion))
-            scores[discussion.question.id] = group[chosen]
-        output = StageOutput(self._parts.exchange.peer, position, tuple(replies))
-        self._parts.journal.published(output, [d.question for d in asked], scores)
-        self._parts.exchange.publish(output)
-        return output
-
-    def _gather(
-        self, position: Position, plan: StagePlan, discussions: tuple[Discussion, ...]
-    ) -> Gathered:
-        """The peers' outputs: those that the journal has from before a kill, and what comes now."""
-        gathered = self._parts.exchange.gather(position, self._config.stage_deadline_s, self._wait)
-        before = {output.peer: output for output in self._past.received.get(position, ())}
-        about = {discussion.question.id: discussion for discussion in discussions}
-        for output in gathered.outputs:
-            if output.peer not in before:
-                scores = {
-                    reply.question_id: plan.score(reply.text, about[reply.question_id])
-                    for reply in output.replies
-                    if reply.question_id in about
-                }
-                self._parts.journal.received(output, scores)
-        together = {output.peer: output for output in gathered.outputs} | before
-        outputs = tuple(together[peer] for peer in sorted(together))
-        return replace(gathered, outputs=outputs)
 
     def _go_on(
         self, position: Position, discussions: tuple[Discussion, ...]
     ) -> tuple[Position, tuple[Discussion, ...]]:
         """From one stage to the next: keep what was learnt, measure it, stay with the swarm."""
         if position.stage_index == 0:
-            discussions = self._questions(position.round)
+            discussions = self._conversation.questions(position.round)
         stages_done = position.round * len(STAGES) + position.stage_index
         if (
             stages_done % self._config.checkpoint_stages == 0
@@ -207,38 +152,11 @@ class Node:
             where = "ahead" if target > position else "behind"
             self._progress.say(f"the swarm is {where}: going from {position} to {target}")
             if target < position:
-                self._past = self._parts.journal.read(
-                    own=exchange.peer, since=Position(target.round, stage_index=0)
-                )
-            position, discussions, joining = target, self._questions(target.round), False
+                self._conversation.go_back(target)
+            discussions = self._conversation.questions(target.round)
+            position, joining = target, False
             exchange.wait_for(position, self._config.stage_deadline_s, self._wait)
         return position, discussions
-
-    def _replay(self, position: Position) -> tuple[Discussion, ...]:
-        """The discussions as they stood at `position`, from the journal."""
-        discussions = self._questions(position.round)
-        for stage_index in range(position.stage_index):
-            earlier = Position(position.round, stage_index)
-            discussions = (
-                self._parts.plans[earlier.stage]
-                .merge(
-                    discussions,
-                    self._past.received.get(earlier, ()),
-                    self._past.published[earlier],
-                    limit=self._config.peers_in_prompt,
-                    swarm_seed=self._config.swarm_seed,
-                    max_peer_chars=self._config.max_peer_chars,
-                )
-                .discussions
-            )
-        return discussions
-
-    def _questions(self, round_index: int) -> tuple[Discussion, ...]:
-        config = self._config
-        questions = round_questions(
-            self._parts.dataset.train, config.swarm_seed, round_index, config.questions
-        )
-        return tuple(Discussion(question) for question in questions)
 
     def _evaluate(self, position: Position) -> None:
         """Measures held-out accuracy, once for each round that the node comes to."""
@@ -275,6 +193,7 @@ class Node:
         )
 
     def _report(self, position: Position, outcome: Outcome, gathered: Gathered) -> None:
+        late_used = len(usable(position, gathered.late))
         report = stage_report(
             outcome,
             position=position,
@@ -284,6 +203,9 @@ class Node:
             has_reference=self._parts.learner.has_reference,
             peers=len(self._parts.exchange.peers()),
             outputs_read=len(gathered.outputs),
+            missing=len(gathered.missing),
+            late_used=late_used,
+            late_unused=len(gathered.late) - late_used,
             refused=self._refused + Counter(gathered.refused),
         )
         self._parts.metrics.write(report)

@@ -17,7 +17,7 @@ from jaxswarm.swarm.identity import open_identity
 from jaxswarm.swarm.manifest import Manifest
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.uplink import OnEvent
-from jaxswarm.swarm.waiting import Gathered, OnWait
+from jaxswarm.swarm.waiting import NOTHING_OWED, Gathered, OnWait, Owed
 
 Result = TypeVar("Result")
 
@@ -94,8 +94,14 @@ class DhtExchange:
                 f"the output of {output.position} is not out yet; trying again meanwhile"
             )
 
-    def gather(self, position: Position, deadline_s: float, on_wait: OnWait) -> Gathered:
-        return waiting.gather(self, position, deadline_s, on_wait)
+    def gather(
+        self,
+        position: Position,
+        deadline_s: float,
+        on_wait: OnWait,
+        owed: Owed = NOTHING_OWED,
+    ) -> Gathered:
+        return waiting.gather(self, position, deadline_s, on_wait, owed)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
         # Who plays has just gathered, and heard all there is to hear.

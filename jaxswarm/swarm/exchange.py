@@ -14,7 +14,7 @@ from typing import Protocol
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import rounds, waiting
 from jaxswarm.swarm.rounds import Member
-from jaxswarm.swarm.waiting import Gathered, OnWait
+from jaxswarm.swarm.waiting import NOTHING_OWED, Gathered, OnWait, Owed
 
 
 class Exchange(Protocol):
@@ -51,13 +51,20 @@ class Exchange(Protocol):
         """Hands this node's output to the swarm. The same output again changes nothing."""
         ...
 
-    def gather(self, position: Position, deadline_s: float, on_wait: OnWait) -> Gathered:
+    def gather(
+        self,
+        position: Position,
+        deadline_s: float,
+        on_wait: OnWait,
+        owed: Owed = NOTHING_OWED,
+    ) -> Gathered:
         """Reads the peers' outputs for `position`: all expected, or those out at the deadline.
 
         Args:
           position: the stage whose outputs are wanted.
           deadline_s: how long to wait at most, in seconds from now.
           on_wait: called again and again while the node waits; False ends the wait.
+          owed: what was missing in earlier stages, to be read if it is out by now.
         """
         ...
 
@@ -173,8 +180,14 @@ class LocalExchange:
         assert output.peer == self._peer, (output.peer, self._peer)
         self._hub.publish(output)
 
-    def gather(self, position: Position, deadline_s: float, on_wait: OnWait) -> Gathered:
-        return waiting.gather(self, position, deadline_s, on_wait)
+    def gather(
+        self,
+        position: Position,
+        deadline_s: float,
+        on_wait: OnWait,
+        owed: Owed = NOTHING_OWED,
+    ) -> Gathered:
+        return waiting.gather(self, position, deadline_s, on_wait, owed)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
         return rounds.go_on(position, self.peers(), joining=joining)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from jaxswarm.records import Position, StageOutput
@@ -31,13 +32,20 @@ class Gathered:
 
     `outputs`: one per peer that was read, without one's own, in the order of the peers' ids.
     `missing`: the peers that were waited for in vain. `refused`: records refused since the node
-    started, by reason.
+    started, by reason. `late`: outputs of earlier stages that were missing then and came meanwhile.
     """
 
     outputs: tuple[StageOutput, ...]
     missing: tuple[str, ...]
     refused: Mapping[str, int]
     waited_s: float
+    late: tuple[StageOutput, ...] = ()
+
+
+Owed = Mapping[Position, Collection[str]]
+"""By earlier stage, the peers whose outputs were missing then."""
+
+NOTHING_OWED: Owed = MappingProxyType({})
 
 
 LAST_CALL_S = 5.0
@@ -70,9 +78,16 @@ class Transport(Protocol):
 
 
 def gather(
-    transport: Transport, position: Position, deadline_s: float, on_wait: OnWait
+    transport: Transport,
+    position: Position,
+    deadline_s: float,
+    on_wait: OnWait,
+    owed: Owed = NOTHING_OWED,
 ) -> Gathered:
     """Reads outputs until every expected one is in hand, or `deadline_s` seconds have passed.
+
+    What is owed from earlier stages is read when its writer says that it is out, and not waited
+    for.
 
     Who counts follows from the heartbeats of each moment: a peer that dies in the meantime is no
     longer waited for, one that appears is. A network that hangs holds nobody past the deadline.
@@ -82,6 +97,11 @@ def gather(
     called = False
     outputs: dict[str, StageOutput] = {}
     looked_up_once: set[str] = set()
+    late: dict[tuple[Position, str], StageOutput] = {}
+
+    def gathered(missing: tuple[str, ...], waited_s: float) -> Gathered:
+        in_order = tuple(late[key] for key in sorted(late))
+        return Gathered(_sorted(outputs), missing, transport.refused(), waited_s, in_order)
 
     def left_s() -> float:
         return max(0.0, start + deadline_s - time.monotonic())
@@ -97,13 +117,19 @@ def gather(
         if wanted:
             outputs.update(transport.read(position, sorted(wanted), left_s()))
         looked_up_once |= once
+        for earlier, peers in owed.items():
+            out = rounds.said_published(earlier, others) | rounds.to_read_once(earlier, others)
+            wanted = {peer for peer in out.intersection(peers) if (earlier, peer) not in late}
+            if wanted:
+                found = transport.read(earlier, sorted(wanted), left_s())
+                late.update({(earlier, peer): output for peer, output in found.items()})
         missing = tuple(sorted(awaited - outputs.keys()))
         waited_s = time.monotonic() - start
         if not missing or waited_s >= deadline_s:
-            return Gathered(_sorted(outputs), missing, transport.refused(), waited_s)
+            return gathered(missing, waited_s)
         still = Waiting(position, missing, len(outputs), waited_s, deadline_s)
         if not on_wait(still):
-            return Gathered(_sorted(outputs), missing, transport.refused(), waited_s)
+            return gathered(missing, waited_s)
         until_s = deadline_s if called else last_call_s
         transport.pause(max(0.0, until_s - waited_s))
 

@@ -165,6 +165,21 @@ def test_what_a_peer_ahead_has_published_is_read_without_a_wait() -> None:
     assert gathered.waited_s < 1.0
 
 
+def test_what_was_missing_is_read_later_once_it_is_out_and_not_waited_for() -> None:
+    a, b = swarm_of(2)
+    assert a.gather(ANSWER, 0.1, patient).missing == (b.peer,)
+    owed = {ANSWER: (b.peer,)}
+    a.announce(CRITIQUE, False)
+    assert a.gather(CRITIQUE, 0.1, patient, owed).late == ()
+    publish(b, ANSWER, "late")
+    b.announce(CRITIQUE, False)
+    publish(b, CRITIQUE, "in time")
+    gathered = a.gather(CRITIQUE, PATIENCE_S, patient, owed)
+    assert gathered.late == (output(b.peer, ANSWER, "late"),)
+    assert gathered.outputs == (output(b.peer, CRITIQUE, "in time"),)
+    assert gathered.waited_s < 1.0
+
+
 def test_an_output_once_out_can_not_be_changed() -> None:
     a, b = swarm_of(2)
     publish(b, ANSWER, "first")
