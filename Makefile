@@ -1,9 +1,10 @@
-# make run        three nodes on this machine, from nothing to their learning curves
-# make test       all tests but the slow ones
-# make test-slow  the slow ones: many processes, real weights
-# make lint       ruff, pyright and the import contracts
-# make embedded   makes the embedded model, tokenizer and questions again
-# make clean      removes the environment and the caches; runs stay
+# make run          three nodes on this machine, from nothing to their learning curves
+# make test         all tests but the slow ones
+# make test-slow    the slow ones: many processes, real weights
+# make test-faults  all that a swarm survives, broken for real; a quarter of an hour
+# make lint         ruff, pyright and the import contracts
+# make embedded     makes the embedded model, tokenizer and questions again
+# make clean        removes the environment and the caches; runs stay
 #
 # Each works on a fresh clone: it makes .venv first. PYTHON=/path/to/python chooses the interpreter.
 
@@ -18,7 +19,7 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: run test test-slow lint embedded clean
+.PHONY: run test test-slow test-faults lint embedded clean
 
 run: $(VENV)/.installed
 	$(BIN)/python -m jaxswarm.launch --nodes 3 --config configs/tiny.py
@@ -27,7 +28,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not faults"
+
+test-faults: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m faults
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -33,6 +33,7 @@ from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
 from jaxswarm.tokenizer import Tokenizer
 
 SOLO_PEER = "solo"
+CONTACTS_FILE = "contacts.json"
 
 
 def output_directory(config: Config) -> Path:
@@ -140,6 +141,7 @@ def exchange(
         use_relay=swarm.use_relay,
         use_auto_relay=swarm.use_auto_relay,
         client_mode=swarm.client_mode,
+        contacts_path=str(output_directory(config) / CONTACTS_FILE),
         startup_timeout_s=swarm.startup_timeout_s,
         heartbeat_s=swarm.heartbeat_s,
         member_ttl_s=swarm.member_ttl_s,

@@ -1,19 +1,17 @@
 """One node: `python -m jaxswarm.main --config configs/gsm8k.py`, on TPU, GPU and CPU alike.
 
-Flags to parts to `Node.run`. Exit codes: 0 all rounds done, or ended on request with everything
-saved; 2 something given can't be used, said in one line; 1 a bug, with its traceback.
+Flags to parts to `Node.run`. Every end has an exit code (jaxswarm/ending.py) and a line of cause.
 """
 
 import contextlib
 import os
-import signal
 import sys
-import time
-from types import FrameType
+import traceback
 
 from absl import flags as absl_flags
 
 from jaxswarm import assemble, flags
+from jaxswarm.ending import BUG, DONE, UNUSABLE, Ending, StoppedError, cause
 from jaxswarm.errors import InputError
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
@@ -25,25 +23,37 @@ from jaxswarm.report.status import StatusLine
 from jaxswarm.report.summary import summarise
 from jaxswarm.resume import resume
 
-SAME_REQUEST_S = 1.0
-
 
 def main() -> int:
     """Returns the exit code."""
     values = absl_flags.FlagValues()
     flags.define(values)
+    ending = Ending()
     try:
-        config = flags.parse(values)
-        finished = run(config, " ".join(sys.argv[1:]))
+        with ending.requests():
+            config = flags.parse(values)
+            finished = run(config, " ".join(sys.argv[1:]), ending)
+    except StoppedError as request:
+        print(f"stopped on request ({request}) before its first stage; the same command goes on")
+        return DONE
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return UNUSABLE
+    except Exception as error:  # noqa: BLE001 the last line of a run says why it ended
+        traceback.print_exc()
+        print(cause(error), file=sys.stderr)
+        return BUG
     print("all rounds are done" if finished else "stopped on request; the same command goes on")
-    return 0
+    return DONE
 
 
-def run(config: flags.Config, shown_flags: str) -> bool:
-    """Runs one node to its end. `shown_flags`: what a peer would give to join, without an address.
+def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
+    """Runs one node to its end.
+
+    Args:
+      config: what it is told.
+      shown_flags: what a peer would give to join, without an address.
+      ending: is told of the node once there is one.
 
     Returns:
       Whether all rounds are done; False: it was asked to stop.
@@ -85,28 +95,10 @@ def run(config: flags.Config, shown_flags: str) -> bool:
             status=status,
         )
         node = Node(node_config, parts, resume(node_config, parts, directory / JOURNAL_FILE))
-        _stop_on_signals(node)
+        ending.of(node.stop, exchange.close)
         finished = node.run()
         summarise(read_reports(directory / METRICS_FILE), finished=finished).write(directory)
     return finished
-
-
-def _stop_on_signals(node: Node) -> None:
-    """The first Ctrl-C or SIGTERM ends the run after its stage, a later one at once.
-
-    Two within a second are one: coreutils' `timeout` signals a process, then its whole group.
-    """
-    first: list[float] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        first.append(time.monotonic())
-        if first[-1] - first[0] > SAME_REQUEST_S:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        node.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,16 @@ and what it keeps so that a kill loses nothing.
 import hashlib
 import time
 from collections import Counter
-from dataclasses import replace
 
 from jaxswarm import batches
+from jaxswarm.conversation import Conversation, usable
 from jaxswarm.held_out import evaluate
 from jaxswarm.outcome import Outcome, stage_report
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.progress import Progress
-from jaxswarm.records import STAGES, Discussion, Position, Stage, StageOutput
+from jaxswarm.records import STAGES, Discussion, Position, Stage
 from jaxswarm.report.reports import HeldOutReport
 from jaxswarm.resume import Start, facts
-from jaxswarm.stages.dataset import round_questions
-from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm.waiting import Gathered, Waiting
 
 
@@ -32,7 +30,9 @@ class Node:
         """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
         self._config = config
         self._parts = parts
-        self._start = start
+        self._start = start.position
+        self._conversation = Conversation(config, parts, start.past)
+        self._last_step = parts.checkpointer.latest() or 0
         self._progress = Progress(
             parts.status, config.name, config.rounds, lambda: len(parts.exchange.peers())
         )
@@ -44,14 +44,14 @@ class Node:
     def run(self) -> bool:
         """Returns True when all rounds are done, False when it was stopped before."""
         config = self._config
-        position, discussions = self._start.position, self._replay(self._start.position)
+        position, discussions = self._start, self._conversation.replay(self._start)
         if position == Position(0, 0):
             self._evaluate(position)
         if config.first_peers:
             self._parts.exchange.wait_for_peers(
                 position, config.first_peers, config.stage_deadline_s, self._wait
             )
-        fresh = position not in self._start.past.published
+        fresh = not self._conversation.said(position)
         position, discussions = self._enter(position, discussions, joining=fresh)
         while not self._stopping and not self._is_done(position):
             position, discussions = self._play(position, discussions)
@@ -102,74 +102,21 @@ class Node:
                 learning_rate = parts.learner.learning_rate
                 outcome = outcome.learnt(parts.learner.step(batch), learning_rate)
         with self._progress.phase("publish"):
-            own = self._publish(position, plan, asked, outcome)
+            own = self._conversation.publish(position, asked, outcome)
             parts.exchange.announce(position, published=True)
         with self._progress.phase("gather"):
-            gathered = self._gather(position, plan, discussions)
-        merged = plan.merge(
-            discussions,
-            gathered.outputs,
-            own,
-            limit=config.peers_in_prompt,
-            swarm_seed=config.swarm_seed,
-            max_peer_chars=config.max_peer_chars,
-        )
+            gathered = self._conversation.gather(position, discussions, self._wait)
+        merged = self._conversation.merge(position, discussions, gathered, own)
         self._refused.update(merged.refused)
         self._report(position, outcome, gathered)
         return self._go_on(position.next(), merged.discussions)
-
-    def _publish(
-        self,
-        position: Position,
-        plan: StagePlan,
-        asked: list[Discussion],
-        outcome: Outcome,
-    ) -> StageOutput:
-        """Publishes one text for each question that was asked.
-
-        It is in the journal before the network has it. A stage that was played before a kill is
-        published again word for word, whatever this time's texts are.
-        """
-        again = self._start.past.published.get(position)
-        if again is not None:
-            self._parts.exchange.publish(again)
-            return again
-        replies, scores = [], {}
-        for discussion, texts, group in zip(asked, outcome.texts, outcome.scores, strict=True):
-            totals = [score.total for score in group]
-            chosen = plan.choose(self._config.publish, texts, totals, discussion)
-            replies.append(plan.reply(texts[chosen], discussion))
-            scores[discussion.question.id] = group[chosen]
-        output = StageOutput(self._parts.exchange.peer, position, tuple(replies))
-        self._parts.journal.published(output, [d.question for d in asked], scores)
-        self._parts.exchange.publish(output)
-        return output
-
-    def _gather(
-        self, position: Position, plan: StagePlan, discussions: tuple[Discussion, ...]
-    ) -> Gathered:
-        """The peers' outputs: those that the journal has from before a kill, and what comes now."""
-        gathered = self._parts.exchange.gather(position, self._config.stage_deadline_s, self._wait)
-        before = {output.peer: output for output in self._start.past.received.get(position, ())}
-        about = {discussion.question.id: discussion for discussion in discussions}
-        for output in gathered.outputs:
-            if output.peer not in before:
-                scores = {
-                    reply.question_id: plan.score(reply.text, about[reply.question_id])
-                    for reply in output.replies
-                    if reply.question_id in about
-                }
-                self._parts.journal.received(output, scores)
-        together = {output.peer: output for output in gathered.outputs} | before
-        outputs = tuple(together[peer] for peer in sorted(together))
-        return replace(gathered, outputs=outputs)
 
     def _go_on(
         self, position: Position, discussions: tuple[Discussion, ...]
     ) -> tuple[Position, tuple[Discussion, ...]]:
         """From one stage to the next: keep what was learnt, measure it, stay with the swarm."""
         if position.stage_index == 0:
-            discussions = self._questions(position.round)
+            discussions = self._conversation.questions(position.round)
         stages_done = position.round * len(STAGES) + position.stage_index
         if (
             stages_done % self._config.checkpoint_stages == 0
@@ -177,8 +124,10 @@ class Node:
             or self._is_done(position)
         ):
             self._progress.show("checkpoint")
+            # A node that came back to its swarm is at an earlier stage than that of its last step.
+            self._last_step = max(stages_done, self._last_step + 1)
             self._parts.checkpointer.save(
-                stages_done, self._parts.learner.state, facts(self._config, position)
+                self._last_step, self._parts.learner.state, facts(self._config, position)
             )
         every = self._config.evaluate_rounds
         if position.stage_index == 0 and every and position.round % every == 0:
@@ -190,39 +139,24 @@ class Node:
     def _enter(
         self, position: Position, discussions: tuple[Discussion, ...], *, joining: bool
     ) -> tuple[Position, tuple[Discussion, ...]]:
-        """Where the swarm is, if it is further on; there the round begins anew."""
-        target = self._parts.exchange.target(position, joining=joining)
-        if target == position:
-            return position, discussions
-        self._progress.say(f"the swarm is ahead: going from {position} to {target}")
-        self._parts.exchange.wait_for(target, self._config.stage_deadline_s, self._wait)
-        return target, self._questions(target.round)
+        """Where the swarm is, if it is elsewhere; there the round begins anew.
 
-    def _replay(self, position: Position) -> tuple[Discussion, ...]:
-        """The discussions as they stood at `position`, from the journal."""
-        discussions = self._questions(position.round)
-        for stage_index in range(position.stage_index):
-            earlier = Position(position.round, stage_index)
-            discussions = (
-                self._parts.plans[earlier.stage]
-                .merge(
-                    discussions,
-                    self._start.past.received.get(earlier, ()),
-                    self._start.past.published[earlier],
-                    limit=self._config.peers_in_prompt,
-                    swarm_seed=self._config.swarm_seed,
-                    max_peer_chars=self._config.max_peer_chars,
-                )
-                .discussions
-            )
-        return discussions
-
-    def _questions(self, round_index: int) -> tuple[Discussion, ...]:
-        config = self._config
-        questions = round_questions(
-            self._parts.dataset.train, config.swarm_seed, round_index, config.questions
-        )
-        return tuple(Discussion(question) for question in questions)
+        After a partition that may be behind: then what the journal holds from there on is played
+        again, as after a kill. Only what was learnt meanwhile stays.
+        """
+        exchange = self._parts.exchange
+        while not self._stopping:
+            target = exchange.target(position, joining=joining)
+            if target == position:
+                break
+            where = "ahead" if target > position else "behind"
+            self._progress.say(f"the swarm is {where}: going from {position} to {target}")
+            if target < position:
+                self._conversation.go_back(target)
+            discussions = self._conversation.questions(target.round)
+            position, joining = target, False
+            exchange.wait_for(position, self._config.stage_deadline_s, self._wait)
+        return position, discussions
 
     def _evaluate(self, position: Position) -> None:
         """Measures held-out accuracy, once for each round that the node comes to."""
@@ -233,15 +167,20 @@ class Node:
 
         def tell(done: int, of: int) -> None:
             self._progress.show(f"held-out questions {done}/{of}", done / of)
+            if self._stopping and done < of:
+                raise _StoppedError
 
-        found = evaluate(
-            parts.learner.generate,
-            parts.tokenizer,
-            parts.plans[Stage.ANSWER],
-            parts.dataset.held_out,
-            config,
-            tell,
-        )
+        try:
+            found = evaluate(
+                parts.learner.generate,
+                parts.tokenizer,
+                parts.plans[Stage.ANSWER],
+                parts.dataset.held_out,
+                config,
+                tell,
+            )
+        except _StoppedError:
+            return
         parts.metrics.write(
             HeldOutReport(
                 rounds=position.round,
@@ -254,6 +193,7 @@ class Node:
         )
 
     def _report(self, position: Position, outcome: Outcome, gathered: Gathered) -> None:
+        late_used = len(usable(position, gathered.late))
         report = stage_report(
             outcome,
             position=position,
@@ -263,6 +203,9 @@ class Node:
             has_reference=self._parts.learner.has_reference,
             peers=len(self._parts.exchange.peers()),
             outputs_read=len(gathered.outputs),
+            missing=len(gathered.missing),
+            late_used=late_used,
+            late_unused=len(gathered.late) - late_used,
             refused=self._refused + Counter(gathered.refused),
         )
         self._parts.metrics.write(report)
@@ -279,6 +222,10 @@ class Node:
 
     def _is_done(self, position: Position) -> bool:
         return 0 < self._config.rounds <= position.round
+
+
+class _StoppedError(Exception):
+    """An evaluation was given up because the node is to stop."""
 
 
 def _seed(node_seed: int, position: Position) -> int:

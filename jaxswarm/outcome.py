@@ -75,6 +75,9 @@ def stage_report(
     has_reference: bool,
     peers: int,
     outputs_read: int,
+    missing: int,
+    late_used: int,
+    late_unused: int,
     refused: Mapping[str, int],
 ) -> StageReport:
     """The figures of a stage for the metrics. `questions` counts those of the round."""
@@ -105,6 +108,9 @@ def stage_report(
         skipped_prompts=questions - len(outcome.scores),
         peers=peers,
         outputs_read=outputs_read,
+        missing=missing,
+        late_used=late_used,
+        late_unused=late_unused,
         refused=refused,
     )
 

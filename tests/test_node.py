@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble
+from jaxswarm import assemble, batches
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
-from jaxswarm.records import STAGES, Position
+from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, Journal, read_journal
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.reports import METRICS_FILE, Reports, read_reports
 from jaxswarm.report.status import StatusLine
 from jaxswarm.resume import resume
+from jaxswarm.stages.dataset import round_questions
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 
 ROUNDS = 2
@@ -111,6 +112,78 @@ def stop_after(node: Node, exchange: LocalExchange, stages: int) -> None:
             node.stop()
 
     exchange.publish = counting
+
+
+def test_a_node_that_was_cut_off_ahead_comes_back_and_publishes_nothing_twice(tmp_path):
+    config = config_of(tmp_path, rounds=4)
+    assert not play(config, LocalExchange(Hub(), "ann"), stages=9)
+    written = (tmp_path / JOURNAL_FILE).read_text()
+
+    # It hears two others again, who are two rounds behind, until it has come to them.
+    hub, said = Hub(), []
+    others = [LocalExchange(hub, name) for name in ("ben", "cat")]
+    for other in others:
+        other.announce(Position(1, 0), published=False)
+    exchange = LocalExchange(hub, "ann")
+    publish = exchange.publish
+
+    def go_with_it(output) -> None:
+        publish(output)
+        said.append(output)
+        for other in others:
+            other.announce(output.position.next(), published=False)
+
+    exchange.publish = go_with_it
+    config.swarm.stage_deadline_s = 0.1
+    assert play(config, exchange)
+
+    assert [output.position for output in said] == [
+        Position(round_, index) for round_ in (1, 2, 3) for index in range(len(STAGES))
+    ]
+    kept = read_journal(tmp_path / JOURNAL_FILE, own="ann", since=Position(0, 0))
+    assert (tmp_path / JOURNAL_FILE).read_text().startswith(written)
+    assert {output.position: output for output in said}.items() <= kept.published.items()
+    assert (tmp_path / JOURNAL_FILE).read_text().count('"published"') == 4 * len(STAGES)
+    positions = [report.position for report in reports(tmp_path).stages]
+    assert positions == sorted(set(positions)), "no stage is counted twice"
+
+
+def test_an_answer_that_comes_too_late_is_shown_where_it_still_can_be(tmp_path, monkeypatch):
+    shown = []
+    fit = batches.fit
+
+    def note(tokenizer, messages, *rest):
+        shown.append(str(messages))
+        return fit(tokenizer, messages, *rest)
+
+    monkeypatch.setattr(batches, "fit", note)
+    config = config_of(tmp_path, rounds=1)
+    config.evaluation.questions = 0
+    config.swarm.stage_deadline_s = 1.0
+    hub = Hub()
+    slow, exchange = LocalExchange(hub, "slow"), LocalExchange(hub, "ann")
+    slow.announce(Position(0, 0), published=False)
+    question = round_questions(assemble.data(config).train, config.swarm.seed, 0, 4)[0].id
+    publish = exchange.publish
+
+    def late_by_a_stage(output) -> None:
+        publish(output)
+        at = Position(0, output.position.stage_index - 1)
+        if output.position.stage_index > 0:
+            reply = Reply(question, f"late {at.stage}", NONE_RIGHT)
+            slow.publish(StageOutput("slow", at, (reply,)))
+            slow.announce(at, published=True)
+
+    exchange.publish = late_by_a_stage
+    assert play(config, exchange)
+
+    answer, critique, resolve = reports(tmp_path).stages
+    assert [report.missing for report in (answer, critique, resolve)] == [1, 1, 1]
+    assert (critique.late_used, critique.late_unused) == (1, 0)
+    assert (resolve.late_used, resolve.late_unused) == (0, 1)
+    assert ["late answer" in messages for messages in shown] == [False, False, True]
+    kept = read_journal(tmp_path / JOURNAL_FILE, own="ann", since=Position(0, 0))
+    assert kept.received.keys() == {Position(0, 0), Position(0, 1)}
 
 
 def reports(directory: Path) -> Reports:

@@ -17,7 +17,7 @@ from jaxswarm.report.status import STATUS_FILE, Reading, read_reading
 
 LOG_FILE = "log.txt"
 
-KILL_AFTER_S = 30.0
+KILL_AFTER_S = 35.0
 """How long a node may take to end after SIGTERM: it writes a checkpoint and leaves its swarm."""
 
 ONE_REQUEST_S = 1.0

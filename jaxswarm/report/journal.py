@@ -40,6 +40,7 @@ class Journal:
         Raises:
           InputError: it can't be opened or written.
         """
+        self._path = path
         self._log = AppendLog(path)
 
     def published(
@@ -72,6 +73,10 @@ class Journal:
           InputError: the disk is full or can't be written.
         """
         self._log.append(_line("received", output, {}, scores))
+
+    def read(self, *, own: str, since: Position) -> "JournalState":
+        """What stands in it from `since` on, as `read_journal` says."""
+        return read_journal(self._path, own=own, since=since)
 
     def close(self) -> None:
         self._log.close()

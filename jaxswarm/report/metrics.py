@@ -122,6 +122,9 @@ def _swarm_scalars(report: StageReport) -> dict[str, float]:
     values = {
         "peers": report.peers,
         "outputs_read": report.outputs_read,
+        "missing": report.missing,
+        "late_used": report.late_used,
+        "late_unused": report.late_unused,
         "refused": sum(report.refused.values()),
     }
     return _under("swarm", values | _under("refused", report.refused))

@@ -65,6 +65,12 @@ class StageReport:
     """Peers' outputs of this stage that were read."""
     refused: Mapping[str, int]
     """Peers' records refused since the node started, by reason."""
+    missing: int = 0
+    """Peers whose outputs were waited for in vain."""
+    late_used: int = 0
+    """Outputs of an earlier stage that came during this one and went into the next prompts."""
+    late_unused: int = 0
+    """Such outputs that no prompt could show any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The part of a node that lives on the event loop: it beats, listens, watches its daemon and dials.
+"""The part of a node that lives on the event loop: it beats, listens, stores and reads.
 
 Nothing here ends the node. What fails is said once, tried again, and means at worst that the node
 goes on alone; only an `InputError` (another manifest, an identity used elsewhere) and a bug of
@@ -6,28 +6,28 @@ ours are handed to the node, by `fatal`.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import codec, keys, manifest
+from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
 from jaxswarm.swarm.codec import Heartbeat, Reason
 from jaxswarm.swarm.config import DhtConfig
-from jaxswarm.swarm.dht import Found, Link, LinkError, peer_in
+from jaxswarm.swarm.dht import Found, Link
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
 from jaxswarm.swarm.manifest import Fields, Manifest
 from jaxswarm.swarm.membership import Membership
 from jaxswarm.swarm.rounds import Member
-
-OnEvent = Callable[[str], None]
+from jaxswarm.swarm.uplink import OnEvent, Uplink
 
 KEPT_POSITIONS = 6
 """Own outputs kept to be stored again: those of two rounds, which is what peers may still read."""
-FIRST_RETRY_S = 2.0
 LEAVE_TIMEOUT_S = 2.0
 BEATS_BEFORE_WARNING = 3
 
@@ -38,15 +38,14 @@ class Agent:
     def __init__(self, config: DhtConfig, own: Manifest, identity: Identity, on_event: OnEvent):
         self.gate = Gate(config.name, config.limits)
         self.fatal: BaseException | None = None
-        self.maddrs: tuple[str, ...] = ()
         self._config = config
         self._manifest: Fields = own.fields()
         self._identity = identity
         self._on_event = on_event
-        self._link: Link | None = None
+        self._uplink = Uplink(config, identity, self.gate, on_event, self._live, self._store_again)
         self._membership = Membership(self._manifest, config.member_ttl_s)
         # Who starts a swarm sets its manifest; who joins one learns it from the first company.
-        self._accepted = not config.initial_peers
+        self._accepted = not self._uplink.knew_others
         self._started = time.time()
         self._says: Heartbeat | None = None
         self._news = asyncio.Event()
@@ -54,8 +53,13 @@ class Agent:
         self._unstored: set[Position] = set()
         self._storing = asyncio.Lock()
         self._read: dict[tuple[Position, str], StageOutput] = {}
-        self._neighbours: dict[str, str] = {}
+        self._beat_expires = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def maddrs(self) -> tuple[str, ...]:
+        """The addresses by which others can join this node."""
+        return self._uplink.maddrs
 
     async def start(self) -> None:
         """Starts the daemon, dials the initial peers, and compares manifests with whom it finds.
@@ -64,27 +68,10 @@ class Agent:
           InputError: an address or port can't be used, the daemon doesn't start, the manifest
             differs, or the identity is in use elsewhere.
         """
-        try:
-            self._link = await Link.start(self._config, self._identity, self.gate)
-            self.maddrs = await self._link.visible_maddrs()
-        except LinkError as error:
-            raise InputError(
-                "the p2p daemon",
-                got=str(error),
-                expected=f"it to start within {self._config.startup_timeout_s:g} s",
-                remedy="check swarm.host_maddrs, or raise swarm.startup_timeout_s",
-            ) from error
-        initial = self._config.initial_peers
-        answered = await self._dial(initial)
-        if initial and not answered:
-            self._on_event(
-                f"none of the {len(initial)} initial peers answers ({', '.join(initial)}): "
-                "going on alone, trying again meanwhile"
-            )
+        await self._uplink.start()
         await self.refresh()
         self._tasks = [
-            asyncio.create_task(loop)
-            for loop in (self._beat_on(), self._watch_daemon(), self._keep_in_touch(answered))
+            asyncio.create_task(loop) for loop in (self._beat_on(), *self._uplink.loops())
         ]
         for task in self._tasks:
             task.add_done_callback(self._note_end)
@@ -99,8 +86,7 @@ class Agent:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_TIMEOUT_S):
                     await self._beat()
-        if self._link:
-            await self._link.stop()
+        await self._uplink.stop()
 
     def say(self, position: Position, *, published: bool, waiting: bool) -> None:
         """What the heartbeat says from now on; it goes out at once."""
@@ -120,14 +106,17 @@ class Agent:
                 await self._store_outputs()
         return output.position not in self._unstored
 
-    async def refresh(self) -> tuple[Member, ...]:
+    async def refresh(self, at_most_s: float = math.inf) -> tuple[Member, ...]:
         """Asks for the newest heartbeats; the live members of this swarm.
+
+        Args:
+          at_most_s: after so many seconds without an answer it is as heard last.
 
         Raises:
           InputError: as in `start`, as soon as there is somebody to learn it from.
         """
         name = keys.members(self._config.name)
-        found = await self._link.get([name], latest=True) if self._link else {}
+        found = await self._get([name], at_most_s, latest=True)
         try:
             return self._hear(found.get(name, {}), time.monotonic())
         except InputError as error:
@@ -138,14 +127,19 @@ class Agent:
         """The live members as heard last."""
         return self._membership.live(time.monotonic())
 
-    async def read(self, position: Position, peers: Collection[str]) -> dict[str, StageOutput]:
-        """The outputs of these peers, as far as they are out. The first one read stays the one."""
+    async def read(
+        self, position: Position, peers: Collection[str], at_most_s: float
+    ) -> dict[str, StageOutput]:
+        """The outputs of these peers, as far as they are out and here after `at_most_s` seconds.
+
+        The first one read stays the one.
+        """
         name_of = {
             peer: keys.output(self._config.name, position, peer)
             for peer in peers
             if (position, peer) not in self._read
         }
-        found = await self._link.get(list(name_of.values()), latest=False) if self._link else {}
+        found = await self._get(list(name_of.values()), at_most_s, latest=False)
         for peer, name in name_of.items():
             for payload, _ in found.get(name, {}).values():
                 output = codec.decode(payload, peer, self._config.limits)
@@ -155,22 +149,46 @@ class Agent:
             del self._read[known]
         return {p: self._read[position, p] for p in peers if (position, p) in self._read}
 
+    @property
+    def _link(self) -> Link | None:
+        return self._uplink.link
+
+    def _live(self) -> frozenset[str]:
+        return frozenset(member.peer for member in self.members())
+
+    def _store_again(self) -> None:
+        """Whoever is back in touch may lack what was published meanwhile."""
+        self._unstored.update(self._own)
+        self._news.set()
+
+    async def _get(self, names: list[str], at_most_s: float, *, latest: bool) -> dict[str, Found]:
+        if not self._link:
+            return {}
+        try:
+            async with asyncio.timeout(None if at_most_s == math.inf else at_most_s):
+                return await self._link.get(names, latest=latest)
+        except TimeoutError:
+            return {}
+
     async def _beat(self) -> bool:
         if not self._link or not self._says:
             return False
         payload = codec.encode_heartbeat(self._says)
         name = keys.members(self._config.name)
-        ttl_s = self._config.member_ttl_s
-        return await self._link.store(name, self._identity.tag, payload, ttl_s)
+        # Later than the last one even if the clock was set back, else it would be no news.
+        expires = time.time() + self._config.member_ttl_s + HEARTBEAT_MARGIN_S
+        self._beat_expires = max(expires, self._beat_expires + 0.001)
+        return await self._link.store(name, self._identity.tag, payload, self._beat_expires)
 
     async def _store_outputs(self) -> None:
         async with self._storing:  # of two stores at once, the one that ends last would be refused
             for position in sorted(self._unstored):
-                payload, ttl_s = self._own.get(position), self._config.output_ttl_s
+                payload = self._own.get(position)
                 if not payload or not self._link:
                     continue
                 name = keys.output(self._config.name, position, self._identity.peer)
-                if await self._link.store(name, self._identity.tag, payload, ttl_s):
+                expires = time.time() + self._config.output_ttl_s
+                if await self._link.store(name, self._identity.tag, payload, expires):
                     self._unstored.discard(position)
 
     async def _beat_on(self) -> None:
@@ -186,68 +204,6 @@ class Agent:
                 async with asyncio.timeout(self._config.heartbeat_s):
                     await self._news.wait()
             self._news.clear()
-
-    async def _watch_daemon(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.watch_s)
-            assert self._link
-            try:
-                self._neighbours = await self._link.connections() or self._neighbours
-                self.maddrs = await self._link.visible_maddrs()
-            except LinkError as error:
-                self._on_event(f"{error}; starting it again")
-                await self._restart(self._link)
-
-    async def _restart(self, old: Link) -> None:
-        """A new daemon with the same identity and ports, and the same neighbours as before."""
-        self._link = None
-        await old.stop()
-        pause_s = FIRST_RETRY_S
-        while not self._link:
-            try:
-                self._link = await Link.start(self._config, self._identity, self.gate, old)
-            except (LinkError, InputError) as error:
-                self._on_event(f"the p2p daemon doesn't start again yet: {error}")
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, self._config.retry_s)
-        answered = await self._dial({*self._config.initial_peers, *self._neighbours.values()})
-        self._on_event(f"the p2p daemon runs again; {len(answered)} peers answer")
-        self._unstored.update(self._own)
-        self._news.set()
-
-    async def _keep_in_touch(self, answered: Collection[str]) -> None:
-        """Dials initial peers that were lost or never answered, at growing pauses."""
-        lost = {
-            maddr: _Retry(FIRST_RETRY_S, time.monotonic() + FIRST_RETRY_S)
-            for maddr in self._config.initial_peers
-            if maddr not in answered
-        }
-        while True:
-            await asyncio.sleep(FIRST_RETRY_S / 2)
-            link, now = self._link, time.monotonic()
-            if not link:
-                continue
-            for maddr in self._config.initial_peers:
-                if not link.knows(peer_in(maddr)):
-                    lost.setdefault(maddr, _Retry(FIRST_RETRY_S, now))
-            due = [maddr for maddr, retry in lost.items() if retry.at <= now]
-            for maddr in await self._dial(due):
-                del lost[maddr]
-                self._on_event(f"in touch with {maddr}")
-                self._unstored.update(self._own)
-                self._news.set()
-            for maddr in lost.keys() & set(due):
-                pause_s = min(2 * lost[maddr].pause_s, self._config.retry_s)
-                lost[maddr] = _Retry(pause_s, time.monotonic() + pause_s)
-
-    async def _dial(self, maddrs: Iterable[str]) -> set[str]:
-        """The addresses among these whose peers answered."""
-        link = self._link
-        others = [maddr for maddr in maddrs if peer_in(maddr) != self._identity.peer]
-        if not link:
-            return set()
-        answers = await asyncio.gather(*(link.connect(maddr) for maddr in others))
-        return {maddr for maddr, answer in zip(others, answers, strict=True) if answer}
 
     def _hear(self, found: Found, now: float) -> tuple[Member, ...]:
         for tag, (payload, expiration) in found.items():
@@ -273,7 +229,8 @@ class Agent:
         The last heartbeat of an earlier run of this node is older than our start. Of two live
         processes the younger one gives way.
         """
-        written_since = expiration > self._started + self._config.member_ttl_s
+        life_s = self._config.member_ttl_s + HEARTBEAT_MARGIN_S
+        written_since = expiration > self._started + life_s
         if heartbeat.session < int(self._started * 1000) and written_since and not heartbeat.gone:
             raise InputError(
                 f"identity file {self._identity.path}",
@@ -291,9 +248,3 @@ class Agent:
         if manifests and not self._accepted:
             manifest.check(self._manifest, (fields for _, fields in manifests))
             self._accepted = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Retry:
-    pause_s: float
-    at: float

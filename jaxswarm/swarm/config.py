@@ -27,7 +27,8 @@ class DhtConfig:
     a swarm is started. `host_maddrs`: where to listen; port 0 takes a free one. `announce_maddrs`:
     what others are told to dial, where that differs. `use_relay`: others may be reached through
     relays. `use_auto_relay`: this node looks for a relay when it can't be reached itself.
-    `client_mode`: this node stores nothing for others and takes no calls.
+    `client_mode`: this node stores nothing for others and takes no calls. `contacts_path`: where it
+    notes its port and its peers' addresses, to find them again after a restart; "": nowhere.
 
     `startup_timeout_s`: for the p2p daemon. `call_timeout_s`: for one store or one look-up over
     the network. `heartbeat_s`: between two heartbeats. `member_ttl_s`: silence after which a peer
@@ -44,12 +45,13 @@ class DhtConfig:
     use_relay: bool = True
     use_auto_relay: bool = False
     client_mode: bool = False
+    contacts_path: str = ""
     startup_timeout_s: float = 60.0
     call_timeout_s: float = 10.0
     heartbeat_s: float = 5.0
     member_ttl_s: float = 30.0
     output_ttl_s: float = 3600.0
     poll_s: float = 1.0
-    watch_s: float = 3.0
+    watch_s: float = 2.0
     retry_s: float = 30.0
     limits: Limits = field(default_factory=Limits)

@@ -15,6 +15,7 @@ open (2 s, measured), else after the idle time below.
 
 import asyncio
 import logging
+import math
 import os
 import re
 from collections.abc import Awaitable, Mapping, Sequence
@@ -27,6 +28,7 @@ from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import DHTRecord
 from hivemind.p2p import P2P, PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttributeAccessIssue]
 from hivemind.utils.crypto import RSAPrivateKey
 from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
@@ -78,6 +80,11 @@ def check_addresses(config: DhtConfig) -> None:
 def peer_in(maddr: str) -> str:
     """The id of the peer to which a multiaddr leads: its last /p2p/ part, after any relay."""
     return maddr.rpartition("/p2p/")[2]
+
+
+def leads_to(maddr: str) -> str | None:
+    """The id of the peer to which a multiaddress leads; None if it is none that can be dialled."""
+    return None if _fault("initial_peers", maddr) else peer_in(maddr)
 
 
 class Link:
@@ -148,12 +155,11 @@ class Link:
             node.protocol.storage = previous._node.protocol.storage
         return cls(p2p, node, config, ports.taken(hosts, visible))
 
-    async def store(self, key: str, tag: bytes, payload: bytes, ttl_s: float) -> bool:
-        """Stores a signed record, to be kept for `ttl_s` seconds. True if it was taken.
+    async def store(self, key: str, tag: bytes, payload: bytes, expiration: float) -> bool:
+        """Stores a signed record until `expiration`, in seconds since 1970. True if it was taken.
 
         A record that lives longer replaces the one before it under the same key and tag.
         """
-        expiration = get_dht_time() + ttl_s
         try:
             async with asyncio.timeout(self._config.call_timeout_s):
                 return await self._node.store(key, payload, expiration, subkey=tag)
@@ -195,6 +201,18 @@ class Link:
         except (TimeoutError, EOFError, P2PDaemonError, OSError):
             return False
         return True
+
+    async def clock_ahead_s(self, peer: str) -> float | None:
+        """By how many seconds a peer's clock is ahead of this node's; None if it doesn't answer."""
+        stub: Any = self._node.protocol.get_stub(PeerID.from_base58(peer))
+        asked = get_dht_time()
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                answer = await stub.rpc_ping(PingRequest())
+        except Exception:  # noqa: BLE001 as for `store`
+            return None
+        ahead_s = answer.dht_time - (asked + get_dht_time()) / 2
+        return ahead_s if math.isfinite(ahead_s) else None
 
     def knows(self, peer: str) -> bool:
         """Whether the peer answered lately, so that calls may go to it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import threading
 from collections.abc import Collection, Coroutine, Mapping
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any, TypeVar
 
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import codec, rounds, waiting
-from jaxswarm.swarm.agent import Agent, OnEvent
+from jaxswarm.swarm.agent import Agent
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht import check_addresses
 from jaxswarm.swarm.identity import open_identity
 from jaxswarm.swarm.manifest import Manifest
 from jaxswarm.swarm.rounds import Member
-from jaxswarm.swarm.waiting import Gathered, OnWait
+from jaxswarm.swarm.uplink import OnEvent
+from jaxswarm.swarm.waiting import NOTHING_OWED, Gathered, OnWait, Owed
 
 Result = TypeVar("Result")
 
@@ -92,14 +94,22 @@ class DhtExchange:
                 f"the output of {output.position} is not out yet; trying again meanwhile"
             )
 
-    def gather(self, position: Position, deadline_s: float, on_wait: OnWait) -> Gathered:
-        return waiting.gather(self, position, deadline_s, on_wait)
+    def gather(
+        self,
+        position: Position,
+        deadline_s: float,
+        on_wait: OnWait,
+        owed: Owed = NOTHING_OWED,
+    ) -> Gathered:
+        return waiting.gather(self, position, deadline_s, on_wait, owed)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
-        return rounds.go_on(position, self.look(), joining=joining)
+        # Who plays has just gathered, and heard all there is to hear.
+        others = self.look(math.inf) if joining else self.peers()
+        return rounds.go_on(position, others, joining=joining)
 
     def wait_for(self, position: Position, deadline_s: float, on_wait: OnWait) -> None:
-        if rounds.may_start(position, self.look()):
+        if rounds.may_start(position, self.peers()):
             return
         self._say(position, published=False, waiting=True)
         waiting.wait_for(self, position, deadline_s, on_wait)
@@ -107,7 +117,7 @@ class DhtExchange:
     def wait_for_peers(
         self, position: Position, count: int, deadline_s: float, on_wait: OnWait
     ) -> None:
-        self.announce(position, published=False)
+        self._say(position, published=False, waiting=True)
         waiting.wait_for_peers(self, position, count, deadline_s, on_wait)
 
     def peers(self) -> tuple[Member, ...]:
@@ -130,11 +140,13 @@ class DhtExchange:
         if self._identity:
             self._identity.close()
 
-    def look(self) -> tuple[Member, ...]:
-        return self._call(self._joined.refresh())
+    def look(self, at_most_s: float) -> tuple[Member, ...]:
+        return self._call(self._joined.refresh(at_most_s))
 
-    def read(self, position: Position, peers: Collection[str]) -> Mapping[str, StageOutput]:
-        return self._call(self._joined.read(position, peers))
+    def read(
+        self, position: Position, peers: Collection[str], at_most_s: float
+    ) -> Mapping[str, StageOutput]:
+        return self._call(self._joined.read(position, peers, at_most_s))
 
     def pause(self, at_most_s: float) -> None:
         self._closed.wait(min(self._config.poll_s, at_most_s))

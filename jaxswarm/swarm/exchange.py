@@ -14,7 +14,7 @@ from typing import Protocol
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import rounds, waiting
 from jaxswarm.swarm.rounds import Member
-from jaxswarm.swarm.waiting import Gathered, OnWait
+from jaxswarm.swarm.waiting import NOTHING_OWED, Gathered, OnWait, Owed
 
 
 class Exchange(Protocol):
@@ -51,13 +51,20 @@ class Exchange(Protocol):
         """Hands this node's output to the swarm. The same output again changes nothing."""
         ...
 
-    def gather(self, position: Position, deadline_s: float, on_wait: OnWait) -> Gathered:
+    def gather(
+        self,
+        position: Position,
+        deadline_s: float,
+        on_wait: OnWait,
+        owed: Owed = NOTHING_OWED,
+    ) -> Gathered:
         """Reads the peers' outputs for `position`: all expected, or those out at the deadline.
 
         Args:
           position: the stage whose outputs are wanted.
           deadline_s: how long to wait at most, in seconds from now.
           on_wait: called again and again while the node waits; False ends the wait.
+          owed: what was missing in earlier stages, to be read if it is out by now.
         """
         ...
 
@@ -73,8 +80,9 @@ class Exchange(Protocol):
     def wait_for(self, position: Position, deadline_s: float, on_wait: OnWait) -> None:
         """Stands idle until the swarm reaches the round of `position`, or the deadline.
 
-        Returns at once when it is there already (`rounds.may_start`). Meanwhile the heartbeat says
-        that this node waits, so that the others count on it there and are not drawn ahead by it.
+        Returns at once when it is there already (`rounds.may_start`), and early when the swarm goes
+        elsewhere: ask `target` again. Meanwhile the heartbeat says that this node waits, so that
+        the others count on it there and are not drawn ahead by it.
         """
         ...
 
@@ -172,14 +180,20 @@ class LocalExchange:
         assert output.peer == self._peer, (output.peer, self._peer)
         self._hub.publish(output)
 
-    def gather(self, position: Position, deadline_s: float, on_wait: OnWait) -> Gathered:
-        return waiting.gather(self, position, deadline_s, on_wait)
+    def gather(
+        self,
+        position: Position,
+        deadline_s: float,
+        on_wait: OnWait,
+        owed: Owed = NOTHING_OWED,
+    ) -> Gathered:
+        return waiting.gather(self, position, deadline_s, on_wait, owed)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
         return rounds.go_on(position, self.peers(), joining=joining)
 
     def wait_for(self, position: Position, deadline_s: float, on_wait: OnWait) -> None:
-        if rounds.may_start(position, self.look()):
+        if rounds.may_start(position, self.peers()):
             return
         self._hub.announce(self._peer, position, published=False, waiting=True)
         waiting.wait_for(self, position, deadline_s, on_wait)
@@ -187,7 +201,7 @@ class LocalExchange:
     def wait_for_peers(
         self, position: Position, count: int, deadline_s: float, on_wait: OnWait
     ) -> None:
-        self.announce(position, published=False)
+        self._hub.announce(self._peer, position, published=False, waiting=True)
         waiting.wait_for_peers(self, position, count, deadline_s, on_wait)
 
     def peers(self) -> tuple[Member, ...]:
@@ -199,11 +213,16 @@ class LocalExchange:
     def close(self) -> None:
         self._hub.leave(self._peer)
 
-    def look(self) -> tuple[Member, ...]:
+    def look(self, at_most_s: float) -> tuple[Member, ...]:  # noqa: ARG002
         others, self._seen_version = self._hub.others(self._peer)
         return others
 
-    def read(self, position: Position, peers: Collection[str]) -> Mapping[str, StageOutput]:
+    def read(
+        self,
+        position: Position,
+        peers: Collection[str],
+        at_most_s: float,  # noqa: ARG002
+    ) -> Mapping[str, StageOutput]:
         return self._hub.read(position, peers)
 
     def pause(self, at_most_s: float) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jaxswarm.swarm import rounds
+from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
 from jaxswarm.swarm.codec import Heartbeat
-from jaxswarm.swarm.gate import CLOCK_SKEW_S
 from jaxswarm.swarm.manifest import Fields
 from jaxswarm.swarm.rounds import Member
 
@@ -58,6 +58,6 @@ class Membership:
                 yield peer, heard.heartbeat.manifest
 
     def forget(self) -> None:
-        """Drops the peers whose last heartbeat the DHT itself no longer keeps."""
-        oldest = time.time() - CLOCK_SKEW_S
+        """Drops the peers whose last heartbeat the DHT itself no longer keeps, by any clock."""
+        oldest = time.time() - HEARTBEAT_MARGIN_S
         self._heard = {p: heard for p, heard in self._heard.items() if heard.expiration >= oldest}

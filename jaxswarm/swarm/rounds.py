@@ -63,23 +63,26 @@ def to_read_once(position: Position, others: Iterable[Member]) -> frozenset[str]
 def target_round(own_round: int, others: Iterable[Member]) -> int:
     """The highest round that at least half of the live nodes have reached, this one included.
 
-    Never below `own_round`: a node does not go back. Who waits for a round has not reached it.
+    Who waits for a round has not reached it. A node that is one round ahead of most has just begun
+    it, and stays. One that is further ahead was cut off from them, with a few others or alone, and
+    comes back to them: they can't come to it, for then one liar could draw them anywhere.
     """
     rounds = sorted([own_round, *(m.position.round for m in others if not m.waiting)], reverse=True)
     half = (len(rounds) + 1) // 2
-    return max(own_round, rounds[half - 1])
+    reached = rounds[half - 1]
+    return reached if reached < own_round - 1 else max(own_round, reached)
 
 
 def go_on(position: Position, others: Sequence[Member], *, joining: bool) -> Position:
     """Where a node takes its next step that would otherwise take it at `position`.
 
-    In step with the swarm: at `position`. Behind it, or `joining` (it has had no part in that round
-    so far): at the answer stage of the swarm's round while most who have reached it are still
-    answering, else at that of the following round, so that nobody who has finished an answer
-    waits for one that has just begun.
+    In step with the swarm: at `position`. Behind it, cut off ahead of it, or `joining` (it has had
+    no part in that round so far): at the answer stage of the swarm's round while most who have
+    reached it are still answering, else at that of the following round, so that nobody who has
+    finished an answer waits for one that has just begun.
     """
     round_ = target_round(position.round, others)
-    late = round_ > position.round or (joining and position.stage_index == 0)
+    late = round_ != position.round or (joining and position.stage_index == 0)
     if not late:
         return position
     there = [m for m in others if m.position.round >= round_ and not m.waiting]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from jaxswarm.records import Position, StageOutput
@@ -31,14 +32,24 @@ class Gathered:
 
     `outputs`: one per peer that was read, without one's own, in the order of the peers' ids.
     `missing`: the peers that were waited for in vain. `refused`: records refused since the node
-    started, by reason.
+    started, by reason. `late`: outputs of earlier stages that were missing then and came meanwhile.
     """
 
     outputs: tuple[StageOutput, ...]
     missing: tuple[str, ...]
     refused: Mapping[str, int]
     waited_s: float
+    late: tuple[StageOutput, ...] = ()
 
+
+Owed = Mapping[Position, Collection[str]]
+"""By earlier stage, the peers whose outputs were missing then."""
+
+NOTHING_OWED: Owed = MappingProxyType({})
+
+
+LAST_CALL_S = 5.0
+"""How long before the deadline the outputs of all who are still awaited are looked up."""
 
 OnWait = Callable[[Waiting], bool]
 """Called again and again while a node waits; False ends the wait."""
@@ -47,12 +58,16 @@ OnWait = Callable[[Waiting], bool]
 class Transport(Protocol):
     """What the waits need of an exchange."""
 
-    def look(self) -> tuple[Member, ...]:
-        """The live members as they are now, this node left out."""
+    def look(self, at_most_s: float) -> tuple[Member, ...]:
+        """The live members as they are now, this node left out; as heard last if that takes longer
+        than `at_most_s` seconds."""
         ...
 
-    def read(self, position: Position, peers: Collection[str]) -> Mapping[str, StageOutput]:
-        """The outputs of these peers for `position`, as far as they are out and valid."""
+    def read(
+        self, position: Position, peers: Collection[str], at_most_s: float
+    ) -> Mapping[str, StageOutput]:
+        """The outputs of these peers for `position`, as far as they are out, valid and here after
+        `at_most_s` seconds."""
         ...
 
     def pause(self, at_most_s: float) -> None:
@@ -63,43 +78,75 @@ class Transport(Protocol):
 
 
 def gather(
-    transport: Transport, position: Position, deadline_s: float, on_wait: OnWait
+    transport: Transport,
+    position: Position,
+    deadline_s: float,
+    on_wait: OnWait,
+    owed: Owed = NOTHING_OWED,
 ) -> Gathered:
     """Reads outputs until every expected one is in hand, or `deadline_s` seconds have passed.
 
+    What is owed from earlier stages is read when its writer says that it is out, and not waited
+    for.
+
     Who counts follows from the heartbeats of each moment: a peer that dies in the meantime is no
-    longer waited for, one that appears is.
+    longer waited for, one that appears is. A network that hangs holds nobody past the deadline.
     """
     start = time.monotonic()
+    last_call_s = deadline_s - min(LAST_CALL_S, deadline_s / 4)
+    called = False
     outputs: dict[str, StageOutput] = {}
     looked_up_once: set[str] = set()
+    late: dict[tuple[Position, str], StageOutput] = {}
+
+    def gathered(missing: tuple[str, ...], waited_s: float) -> Gathered:
+        in_order = tuple(late[key] for key in sorted(late))
+        return Gathered(_sorted(outputs), missing, transport.refused(), waited_s, in_order)
+
+    def left_s() -> float:
+        return max(0.0, start + deadline_s - time.monotonic())
+
     while True:
-        others = transport.look()
+        others = transport.look(left_s())
         awaited = rounds.to_await(position, others)
         once = rounds.to_read_once(position, others) - looked_up_once
-        waited_s = time.monotonic() - start
-        # All at the deadline: where the last heartbeat was lost, the output may be out.
-        out = awaited if waited_s >= deadline_s else rounds.said_published(position, others)
+        out = rounds.said_published(position, others)
+        if not called and time.monotonic() - start >= last_call_s:
+            called, out = True, awaited  # where the last heartbeat was lost, the output may be out
         wanted = (out | once) - outputs.keys()
         if wanted:
-            outputs.update(transport.read(position, sorted(wanted)))
+            outputs.update(transport.read(position, sorted(wanted), left_s()))
         looked_up_once |= once
+        for earlier, peers in owed.items():
+            out = rounds.said_published(earlier, others) | rounds.to_read_once(earlier, others)
+            wanted = {peer for peer in out.intersection(peers) if (earlier, peer) not in late}
+            if wanted:
+                found = transport.read(earlier, sorted(wanted), left_s())
+                late.update({(earlier, peer): output for peer, output in found.items()})
         missing = tuple(sorted(awaited - outputs.keys()))
+        waited_s = time.monotonic() - start
         if not missing or waited_s >= deadline_s:
-            return Gathered(_sorted(outputs), missing, transport.refused(), waited_s)
+            return gathered(missing, waited_s)
         still = Waiting(position, missing, len(outputs), waited_s, deadline_s)
         if not on_wait(still):
-            return Gathered(_sorted(outputs), missing, transport.refused(), waited_s)
-        transport.pause(deadline_s - waited_s)
+            return gathered(missing, waited_s)
+        until_s = deadline_s if called else last_call_s
+        transport.pause(max(0.0, until_s - waited_s))
 
 
 def wait_for(transport: Transport, position: Position, deadline_s: float, on_wait: OnWait) -> None:
-    """Returns when the swarm has reached the round of `position`, or after `deadline_s` seconds."""
+    """Returns when the swarm has reached the round of `position`, or after `deadline_s` seconds.
+
+    Earlier if the swarm turns out to be elsewhere: what the node heard when it began to wait was
+    perhaps half of it.
+    """
     start = time.monotonic()
     while True:
-        others = transport.look()
+        others = transport.look(max(0.0, start + deadline_s - time.monotonic()))
         waited_s = time.monotonic() - start
         if rounds.may_start(position, others) or waited_s >= deadline_s:
+            return
+        if rounds.go_on(position, others, joining=False) != position:
             return
         behind = tuple(m.peer for m in others if m.position.round < position.round)
         if not on_wait(Waiting(position, behind, 0, waited_s, deadline_s)):
@@ -113,7 +160,8 @@ def wait_for_peers(
     """Returns when `count` peers are live, or after `deadline_s` seconds."""
     start = time.monotonic()
     while True:
-        lacking = count - len(transport.look())
+        left_s = max(0.0, start + deadline_s - time.monotonic())
+        lacking = count - len(transport.look(left_s))
         waited_s = time.monotonic() - start
         if lacking <= 0 or waited_s >= deadline_s:
             return

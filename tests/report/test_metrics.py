@@ -87,6 +87,9 @@ def test_every_figure_of_the_house_has_its_curve_for_each_stage():
         "resolve/skipped_prompts",
         "swarm/peers",
         "swarm/outputs_read",
+        "swarm/missing",
+        "swarm/late_used",
+        "swarm/late_unused",
         "swarm/refused",
         "swarm/refused/forged",
     }

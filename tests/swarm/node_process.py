@@ -6,6 +6,7 @@ or daemon exists there.
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import hosts
 import psutil
 
 from jaxswarm.errors import InputError
@@ -39,16 +41,23 @@ MANIFEST = {"data": "d1", "question_seed": 7, "questions_per_round": 4, "prompts
 
 @dataclass
 class NodeProcess:
-    """One node. `call` runs a method of its exchange and waits; `begin` and `end` do it apart."""
+    """One node. `call` runs a method of its exchange and waits; `begin` and `end` do it apart.
+
+    `clock_ahead_s`: by how much this process's clock is ahead of the machine's. `namespace`: the
+    network namespace that is its host; "": this machine itself.
+    """
 
     directory: Path
     settings: dict[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
+    clock_ahead_s: float = 0.0
+    namespace: str = ""
 
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
         self.stderr = self.directory / "stderr"
         self.events: list[str] = []
+        self.played: list[tuple[Position, frozenset[str]]] = []
         self._here, there = _CONTEXT.Pipe()
         settings = {
             "name": "test",
@@ -57,7 +66,15 @@ class NodeProcess:
             **self.settings,
         }
         self._process = _CONTEXT.Process(
-            target=_serve, args=(there, self.stderr, settings, MANIFEST | self.manifest)
+            target=_serve,
+            args=(
+                there,
+                self.stderr,
+                settings,
+                MANIFEST | self.manifest,
+                self.clock_ahead_s,
+                self.namespace,
+            ),
         )
         self._process.start()
         there.close()
@@ -81,7 +98,10 @@ class NodeProcess:
                 return value
             if kind == "error":
                 raise value
-            self.events.append(value)
+            if kind == "played":
+                self.played.append(value)
+            else:
+                self.events.append(value)
         raise TimeoutError(f"no answer in {timeout_s} s")
 
     @property
@@ -105,9 +125,27 @@ class NodeProcess:
         """The members that this node hears, by peer."""
         return {member.peer: member for member in self.call("peers")}
 
+    def told(self, words: str) -> list[str]:
+        """The lines with these words that it has given a person so far."""
+        self.call("refused")
+        return [event for event in self.events if words in event]
+
     def stage(self, position: Position, text: str, deadline_s: float = 60.0) -> None:
         """Begins what a node does in a stage: announce, publish, announce, gather."""
         self.begin("stage", position, text, deadline_s)
+
+    def live(self, stage_s: float, deadline_s: float = 60.0) -> None:
+        """Plays round after round from now on as a node does; what a stage costs is time alone.
+
+        `played` then holds each stage with the texts of others that it brought in. Again: at
+        another pace.
+        """
+        self.call("live", stage_s, deadline_s)
+
+    def plays(self) -> Position:
+        """The last stage that it has played."""
+        self.call("refused")
+        return self.played[-1][0] if self.played else Position(0, 0)
 
     def kill(self) -> None:
         self._process.kill()
@@ -123,6 +161,8 @@ class NodeProcess:
 
     def dispose(self) -> None:
         if self._process.is_alive():
+            for daemon in psutil.Process(self.pid).children():
+                daemon.kill()  # one that a test has stopped would never see that its node is gone
             self.kill()
         self._here.close()
 
@@ -140,9 +180,31 @@ def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     return value
 
 
+def _set_clock(ahead_s: float) -> None:
+    """Moves the clock of this process: all there is that reads one, hivemind included."""
+    true_time = time.time
+
+    def moved() -> float:
+        return true_time() + ahead_s
+
+    time.time = moved
+    for module in list(sys.modules.values()):
+        if getattr(module, "get_dht_time", None) is true_time:
+            vars(module)["get_dht_time"] = moved
+
+
 def _serve(
-    there: Connection, stderr: Path, settings: dict[str, Any], manifest: dict[str, Any]
+    there: Connection,
+    stderr: Path,
+    settings: dict[str, Any],
+    manifest: dict[str, Any],
+    clock_ahead_s: float,
+    namespace: str,
 ) -> None:
+    if namespace:
+        hosts.move_to(namespace)  # before it has any other thread
+    if clock_ahead_s:
+        _set_clock(clock_ahead_s)
     from jaxswarm.swarm.config import DhtConfig
     from jaxswarm.swarm.dht_exchange import DhtExchange
     from jaxswarm.swarm.manifest import Manifest
@@ -150,7 +212,7 @@ def _serve(
     file = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    lock = threading.Lock()
+    lock, directory_name = threading.Lock(), stderr.parent.name
 
     def send(kind: str, value: Any) -> None:
         with lock:
@@ -165,6 +227,31 @@ def _serve(
         exchange.announce(position, True)
         return exchange.gather(position, deadline_s, lambda _: True)
 
+    pace_s: list[float] = []
+    ended = threading.Event()
+
+    def live(stage_s: float, deadline_s: float) -> None:
+        pace_s.append(stage_s)
+        if len(pace_s) == 1:
+            threading.Thread(target=play_on, args=(deadline_s,), daemon=True).start()
+
+    def play_on(deadline_s: float) -> None:
+        assert exchange
+        position, joining = Position(0, 0), True
+        while not ended.is_set():
+            while (target := exchange.target(position, joining=joining)) != position:
+                position, joining = target, False
+                exchange.wait_for(position, deadline_s, lambda _: not ended.is_set())
+            joining = False
+            exchange.announce(position, False)
+            ended.wait(pace_s[-1])
+            exchange.publish(output(exchange.peer, position, directory_name))
+            exchange.announce(position, True)
+            gathered = exchange.gather(position, deadline_s, lambda _: not ended.is_set())
+            texts = frozenset(reply.text for each in gathered.outputs for reply in each.replies)
+            send("played", (position, texts))
+            position = position.next()
+
     while request := there.recv():
         method, args, kwargs = request
         try:
@@ -173,8 +260,12 @@ def _serve(
                 exchange = DhtExchange(config, Manifest(**manifest), lambda e: send("event", e))
             if method == "stage":
                 value = stage(*args)
+            elif method == "live":
+                value = live(*args)
+            elif method == "set_clock":
+                value = _set_clock(*args)
             elif method in ("gather", "wait_for"):
-                value = getattr(exchange, method)(*args, lambda _: True)
+                value = getattr(exchange, method)(*args, lambda _: True, **kwargs)
             else:
                 value = getattr(exchange, method)
                 value = value(*args, **kwargs) if callable(value) else value

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from node_process import NodeProcess, output, until
+from swarm_steps import PATIENCE_S, announce, run_stage, texts
 
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 
@@ -17,7 +18,6 @@ Make = Callable[..., NodeProcess]
 
 ANSWER, CRITIQUE, RESOLVE = (Position(0, index) for index in range(3))
 NEXT_ANSWER = Position(1, 0)
-PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -27,29 +27,6 @@ def pair(node: Make) -> tuple[NodeProcess, NodeProcess]:
     b = node("b", initial_peers=(a.maddr,)).join()
     announce(ANSWER, a, b)
     return a, b
-
-
-def announce(position: Position, *nodes: NodeProcess) -> None:
-    for each in nodes:
-        each.call("announce", position, False)
-    for each in nodes:
-        expected = {other.peer for other in nodes} - {each.peer}
-        until(lambda each=each, expected=expected: expected <= at(each, position))
-
-
-def at(node: NodeProcess, position: Position) -> set[str]:
-    return {peer for peer, member in node.others().items() if member.position == position}
-
-
-def texts(gathered) -> set[str]:
-    return {reply.text for each in gathered.outputs for reply in each.replies}
-
-
-def run_stage(position: Position, *nodes: NodeProcess) -> list[set[str]]:
-    """All nodes take the stage at once; what each has read of the others. Names are directories."""
-    for each in nodes:
-        each.stage(position, each.directory.name, PATIENCE_S)
-    return [texts(each.end()) for each in nodes]
 
 
 def test_two_nodes_exchange_all_three_stages_and_leave_without_a_word(pair) -> None:
@@ -167,26 +144,12 @@ def test_a_daemon_that_dies_is_replaced_under_the_same_address(pair) -> None:
     a, b = pair
     maddr, daemon = a.maddr, a.daemon()
     daemon.kill()
-    until(lambda: any("runs again" in event for event in events(a)))
+    until(lambda: a.told("runs again"))
     assert a.daemon().pid != daemon.pid
     listening = {c.laddr.port for c in a.daemon().net_connections() if c.status == "LISTEN"}
     assert f"/tcp/{listening.pop()}/" in maddr
     announce(CRITIQUE, a, b)
     assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
-
-
-@pytest.mark.slow
-def test_a_daemon_that_hangs_is_replaced(pair) -> None:
-    a, b = pair
-    a.daemon().suspend()
-    until(lambda: any("runs again" in event for event in events(a)))
-    announce(CRITIQUE, a, b)
-    assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
-
-
-def events(node: NodeProcess) -> list[str]:
-    node.call("refused")
-    return node.events
 
 
 def error_of(node: NodeProcess, method: str, *args: object) -> str:

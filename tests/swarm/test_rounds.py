@@ -83,7 +83,7 @@ def test_who_waits_for_this_round_is_awaited_in_it() -> None:
     [
         (3, [], 3),
         (0, [57], 57),  # of two, one is half
-        (57, [0], 57),  # nobody goes back
+        (57, [0], 57),
         (3, [3, FAR], 3),
         (3, [4, 4], 4),
         (3, [3, 4], 3),
@@ -111,6 +111,44 @@ def test_one_liar_draws_nobody_beyond_the_honest_ones(
     own: int, honest: list[int], lie: int
 ) -> None:
     assert rounds.target_round(own, at(*honest, lie)) <= max(own, *honest)
+
+
+@given(
+    own=st.integers(0, 50),
+    honest=st.lists(st.integers(0, 50), min_size=1, max_size=8),
+    lie=st.integers(0, 2**40),
+)
+def test_one_liar_draws_nobody_back_behind_the_honest_ones(
+    own: int, honest: list[int], lie: int
+) -> None:
+    assert rounds.target_round(own, at(*honest, lie)) >= min(own, *honest)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "expected"),
+    [
+        (12, [7, 7], 7),
+        (12, [12, 7, 7, 7], 7),
+        (12, [12, 7, 7], 12),  # they are half: the others come to them
+        (12, [12, 7], 12),
+        (8, [7, 7, 7], 8),  # it has only just begun its round
+        (9, [7, 7, 7], 7),
+    ],
+)
+def test_who_is_two_rounds_ahead_of_more_than_half_comes_back(
+    own: int, others: list[int], expected: int
+) -> None:
+    assert rounds.target_round(own, at(*others)) == expected
+
+
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=9))
+def test_however_a_swarm_fell_apart_all_agree_where_to_meet(rounds_: list[int]) -> None:
+    """Each node hears all others: where they go on lies at most two rounds apart."""
+    members = at(*rounds_)
+    went_on = [
+        go_on(me.position, [m for m in members if m is not me], joining=False) for me in members
+    ]
+    assert max(p.round for p in went_on) - min(p.round for p in went_on) <= 1
 
 
 @given(own=st.integers(0, 9), others=st.lists(st.integers(0, 9), max_size=6))
@@ -166,6 +204,18 @@ def test_a_node_that_fell_behind_leaves_its_round() -> None:
     assert go_on(Position(5, 1), others) == Position(6, 0)
     others = [member("a", 6, 1), member("b", 6, 2)]
     assert go_on(Position(5, 1), others) == Position(7, 0)
+
+
+def test_a_node_that_was_cut_off_ahead_comes_back_to_the_round_of_most() -> None:
+    others = [member("a", 7), member("b", 7, published=True), member("c", 7)]
+    assert go_on(Position(12, 1), others) == Position(7, 0)
+    others = [member("a", 7, 1), member("b", 7, 2)]
+    assert go_on(Position(12, 1), others) == Position(8, 0)
+
+
+def test_newcomers_that_wait_draw_nobody_back() -> None:
+    others = [member("a", 57), *(member(peer, 0, waiting=True) for peer in "bcde")]
+    assert go_on(Position(57, 1), others) == Position(57, 1)
 
 
 def test_a_joiner_does_not_count_those_that_wait_as_answering() -> None:

@@ -1,0 +1,155 @@
+"""What a node and its swarm tell each other in a round: on the network and in the journal."""
+
+from dataclasses import replace
+
+from jaxswarm.outcome import Outcome
+from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.records import Discussion, Position, Stage, StageOutput
+from jaxswarm.report.journal import JournalState
+from jaxswarm.stages.dataset import round_questions
+from jaxswarm.stages.merge import Merged
+from jaxswarm.swarm.waiting import Gathered, OnWait
+
+
+class Conversation:
+    """Publishes, gathers and merges, and says again after a kill what was said before it."""
+
+    def __init__(self, config: NodeConfig, parts: Parts, past: JournalState):
+        """Does nothing yet. `past`: what the journal holds from the start of the first round on."""
+        self._config = config
+        self._parts = parts
+        self._past = past
+        self._owed: dict[Position, frozenset[str]] = {}
+        self._answers: tuple[StageOutput, tuple[StageOutput, ...]] | None = None
+
+    def questions(self, round_index: int) -> tuple[Discussion, ...]:
+        """The round's discussions before anybody has said anything."""
+        config = self._config
+        questions = round_questions(
+            self._parts.dataset.train, config.swarm_seed, round_index, config.questions
+        )
+        return tuple(Discussion(question) for question in questions)
+
+    def said(self, position: Position) -> bool:
+        """Whether this node has published at `position` in an earlier life."""
+        return position in self._past.published
+
+    def replay(self, position: Position) -> tuple[Discussion, ...]:
+        """The discussions as they stood at `position`, from the journal."""
+        discussions = self.questions(position.round)
+        for stage_index in range(position.stage_index):
+            earlier = Position(position.round, stage_index)
+            discussions = self._merge(
+                earlier,
+                discussions,
+                self._past.received.get(earlier, ()),
+                self._past.published[earlier],
+            ).discussions
+        return discussions
+
+    def go_back(self, position: Position) -> None:
+        """From `position` on, what the journal holds will be said again word for word."""
+        self._past = self._parts.journal.read(
+            own=self._parts.exchange.peer, since=Position(position.round, stage_index=0)
+        )
+
+    def publish(self, position: Position, asked: list[Discussion], outcome: Outcome) -> StageOutput:
+        """Publishes one text for each question that was asked.
+
+        It is in the journal before the network has it. A stage that was played before a kill is
+        published again word for word, whatever this time's texts are.
+        """
+        again = self._past.published.get(position)
+        if again is not None:
+            self._parts.exchange.publish(again)
+            return again
+        plan = self._parts.plans[position.stage]
+        replies, scores = [], {}
+        for discussion, texts, group in zip(asked, outcome.texts, outcome.scores, strict=True):
+            totals = [score.total for score in group]
+            chosen = plan.choose(self._config.publish, texts, totals, discussion)
+            replies.append(plan.reply(texts[chosen], discussion))
+            scores[discussion.question.id] = group[chosen]
+        output = StageOutput(self._parts.exchange.peer, position, tuple(replies))
+        self._parts.journal.published(output, [d.question for d in asked], scores)
+        self._parts.exchange.publish(output)
+        return output
+
+    def gather(
+        self, position: Position, discussions: tuple[Discussion, ...], on_wait: OnWait
+    ) -> Gathered:
+        """The peers' outputs: those that the journal has from before a kill, and what comes now.
+
+        With them what is late: it was missing in an earlier stage.
+        """
+        gathered = self._parts.exchange.gather(
+            position, self._config.stage_deadline_s, on_wait, self._owed
+        )
+        self._owed = {
+            earlier: peers - {output.peer for output in gathered.late if output.position == earlier}
+            for earlier, peers in self._owed.items()
+            if earlier.round >= position.round - 1
+        } | {position: frozenset(gathered.missing)}
+        for output in gathered.late:
+            self._parts.journal.received(output, {})
+        plan = self._parts.plans[position.stage]
+        before = {output.peer: output for output in self._past.received.get(position, ())}
+        about = {discussion.question.id: discussion for discussion in discussions}
+        for output in gathered.outputs:
+            if output.peer not in before:
+                scores = {
+                    reply.question_id: plan.score(reply.text, about[reply.question_id])
+                    for reply in output.replies
+                    if reply.question_id in about
+                }
+                self._parts.journal.received(output, scores)
+        together = {output.peer: output for output in gathered.outputs} | before
+        outputs = tuple(together[peer] for peer in sorted(together))
+        return replace(gathered, outputs=outputs)
+
+    def merge(
+        self,
+        position: Position,
+        discussions: tuple[Discussion, ...],
+        gathered: Gathered,
+        own: StageOutput,
+    ) -> Merged:
+        """The discussions with what the stage has brought in, late answers included."""
+        late = usable(position, gathered.late)
+        if late and self._answers:
+            own_answer, answers = self._answers
+            answering = Position(position.round, 0)
+            questions = self.questions(position.round)
+            merged = self._merge(answering, questions, (*answers, *late), own_answer)
+            discussions = merged.discussions
+        return self._merge(position, discussions, gathered.outputs, own)
+
+    def _merge(
+        self,
+        position: Position,
+        discussions: tuple[Discussion, ...],
+        outputs: tuple[StageOutput, ...],
+        own: StageOutput,
+    ) -> Merged:
+        if position.stage is Stage.ANSWER:
+            self._answers = own, outputs
+        config = self._config
+        return self._parts.plans[position.stage].merge(
+            discussions,
+            outputs,
+            own,
+            limit=config.peers_in_prompt,
+            swarm_seed=config.swarm_seed,
+            max_peer_chars=config.max_peer_chars,
+        )
+
+
+def usable(position: Position, late: tuple[StageOutput, ...]) -> tuple[StageOutput, ...]:
+    """What of the late outputs that came during `position` the next stage still can show.
+
+    Answers that the critique stage could not show are shown at the resolve stage; for all else it
+    is too late.
+    """
+    if position.stage is not Stage.CRITIQUE:
+        return ()
+    return tuple(output for output in late if output.position == Position(position.round, 0))

@@ -1,0 +1,131 @@
+"""How a run ends: on request, in time, with an exit code and one line of cause.
+
+Ctrl-C, SIGTERM and SIGHUP ask for an end. Before the first stage the run ends there and then,
+later after its stage. A stage may last longer than whoever asked will wait, and what runs on a
+device can't be interrupted: then the node leaves the swarm without it.
+"""
+
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+DONE, BUG, UNUSABLE, UNFINISHED_STAGE = 0, 1, 2, 3
+"""Exit codes: done or ended on request with everything saved; a bug; something given can't be used;
+ended on request without the stage that was running. 128 + the signal: ended at once."""
+
+STAGE_ENDS_WITHIN_S = 22.0
+"""A request is met within 30 s: then there are still some to leave the swarm."""
+LEAVES_WITHIN_S = 6.0
+SAME_REQUEST_S = 1.0
+"""Two signals within a second are one: coreutils' `timeout` signals a process, then its group."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StoppedError(BaseException):
+    """The run was asked to end before its first stage. No more to be caught than Ctrl-C."""
+
+
+class Ending:
+    """What is done when an end is asked for. `requests` installs it."""
+
+    def __init__(self) -> None:
+        self._stop: Callable[[], None] | None = None
+        self._leave: Callable[[], None] = _do_nothing
+        self._asked = False
+
+    def of(self, stop: Callable[[], None], leave: Callable[[], None]) -> None:
+        """From now on there is a node to ask.
+
+        Args:
+          stop: asks it to end after its stage; returns at once.
+          leave: leaves the swarm, from another thread, whatever the node is doing.
+        """
+        self._leave = leave
+        self._stop = stop
+
+    @contextmanager
+    def requests(self) -> Iterator[None]:
+        """Listens to the signals. To be entered in the main thread."""
+        here, there = socket.socketpair()
+        there.setblocking(False)
+        # Who ignores a signal (nohup: SIGHUP) goes on ignoring it.
+        heard = [s for s in _SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._ask) for number in heard}
+        # The main thread runs no Python while the device computes, so another one keeps the time.
+        fd_before = signal.set_wakeup_fd(there.fileno())
+        watch = threading.Thread(target=self._watch, args=(here,), name="ending", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(fd_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            there.close()
+            watch.join()
+            here.close()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._stop:
+            self._stop()
+        elif not self._asked:
+            self._asked = True
+            raise StoppedError(signal.Signals(number).name)
+
+    def _watch(self, here: socket.socket) -> None:
+        """Sees each signal as it comes, and ends the process where the main thread doesn't."""
+        first = math.inf
+        while True:
+            try:
+                signals = here.recv(64)
+            except TimeoutError:
+                self._leave_without_the_stage()
+                return
+            if not signals:
+                return
+            first = min(first, time.monotonic())
+            if time.monotonic() - first > SAME_REQUEST_S:
+                _exit(128 + signals[-1], "ended at once, as asked for the second time")
+            here.settimeout(max(0.1, first + STAGE_ENDS_WITHIN_S - time.monotonic()))
+
+    def _leave_without_the_stage(self) -> None:
+        leave = threading.Thread(target=self._leave, daemon=True)
+        leave.start()
+        leave.join(LEAVES_WITHIN_S)
+        _exit(
+            UNFINISHED_STAGE,
+            f"stopped on request without the stage that was running: it did not end within "
+            f"{STAGE_ENDS_WITHIN_S:.0f} s; the same command goes on from the last whole checkpoint",
+        )
+
+
+def cause(error: Exception) -> str:
+    """The last line of a run that a bug has ended, after its traceback."""
+    words = " ".join(str(error).split())[:300]
+    if "RESOURCE_EXHAUSTED" in words or isinstance(error, MemoryError):
+        return (
+            f"error: out of memory ({words}); raise grpo.micro_batches, or lower stages.questions, "
+            "grpo.group or generation.limit, then start the same command again"
+        )
+    return (
+        f"error: a bug ended the run: {type(error).__name__}: {words}; please report it with the "
+        "traceback above; the same command goes on from the last whole checkpoint"
+    )
+
+
+def _exit(code: int, line: str) -> None:
+    """Ends the process from any thread. Its daemon sees that and ends too."""
+    print(line, file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def _do_nothing() -> None:
+    """Before there is a swarm to leave."""

@@ -1,0 +1,146 @@
+"""How a real node ends: asked at any moment, within 30 s, with an exit code and a line of cause."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jaxswarm.ending import DONE, UNFINISHED_STAGE
+from jaxswarm.records import Position
+from jaxswarm.report.journal import JOURNAL_FILE, read_journal
+from jaxswarm.report.rundir import NodeCard
+from jaxswarm.report.status import STATUS_FILE, read_reading
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 30.0
+SMALL = ("--config.rounds=0", "--config.stages.questions=4", "--config.grpo.group=4")
+ENDLESS = (
+    "--config.stages.questions=64",
+    "--config.grpo.group=64",
+    "--config.generation.limit=800",
+)
+"""A stage of minutes, on any machine that this may run on."""
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a node that waits for a peer that never comes, or what its flags say."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def node(*flags: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "jaxswarm.main", "--config=configs/tiny.py"]
+        command += ["--config.evaluation.questions=0", *flags]
+        command.append(f"--config.output.directory={tmp_path}")
+        with (tmp_path / "log").open("ab") as log:
+            env = os.environ | {"XLA_FLAGS": ""}  # without the eight devices of other tests
+            started.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
+        return started[-1]
+
+    yield node
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def reach(process: "subprocess.Popen[bytes]", directory: Path, phase: str) -> None:
+    while True:
+        assert process.poll() is None, (directory / "log").read_text()
+        reading = read_reading(directory / STATUS_FILE)
+        is_its = reading is not None and reading.pid == process.pid
+        if reading is not None and is_its and reading.status.phase.startswith(phase):
+            return
+        time.sleep(0.005)
+
+
+def ask(process: "subprocess.Popen[bytes]", number: int) -> tuple[int, float]:
+    """The exit code, and how long the end took."""
+    daemons = psutil.Process(process.pid).children()
+    asked_at = time.monotonic()
+    process.send_signal(number)
+    code = process.wait(4 * WITHIN_S)
+    took_s = time.monotonic() - asked_at
+    psutil.wait_procs(daemons, timeout=5.0)
+    assert not any(daemon.is_running() for daemon in daemons)
+    return code, took_s
+
+
+def last_line(directory: Path) -> str:
+    return (directory / "log").read_text().strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("generate", signal.SIGTERM),
+        ("train", signal.SIGINT),
+        ("publish", signal.SIGHUP),
+        ("held-out", signal.SIGTERM),
+    ],
+)
+def test_asked_in_any_phase_it_ends_after_its_stage_with_everything_saved(
+    start: Start, tmp_path: Path, phase: str, number: int
+) -> None:
+    held_out = ("--config.evaluation.questions=192", "--config.evaluation.batch=4")
+    process = start(*SMALL, *(held_out if phase == "held-out" else ()))
+    reach(process, tmp_path, phase)
+    code, took_s = ask(process, number)
+    assert code == DONE
+    assert took_s < WITHIN_S
+    assert last_line(tmp_path) == "stopped on request; the same command goes on"
+    if phase != "held-out":
+        card = NodeCard.read(tmp_path)
+        assert card
+        journal = read_journal(tmp_path / JOURNAL_FILE, own=card.peer, since=Position(0, 0))
+        steps = [int(path.name) for path in (tmp_path / "checkpoints").glob("[0-9]*")]
+        assert max(steps) == len(journal.published), "what was published is learnt"
+
+
+def test_asked_while_it_waits_for_peers_it_ends_at_once(start: Start, tmp_path: Path) -> None:
+    process = start(*SMALL, "--config.swarm.first_peers=1", "--config.swarm.stage_deadline_s=900")
+    reach(process, tmp_path, "waiting")
+    code, took_s = ask(process, signal.SIGTERM)
+    assert code == DONE
+    assert took_s < WITHIN_S / 2
+
+
+def test_asked_before_the_first_stage_it_ends_there_and_then(start: Start, tmp_path: Path) -> None:
+    process = start(*SMALL)
+    while NodeCard.read(tmp_path) is None:  # its daemon runs; its weights are not there yet
+        assert process.poll() is None
+        time.sleep(0.005)
+    code, took_s = ask(process, signal.SIGTERM)
+    assert code == DONE
+    assert took_s < WITHIN_S
+    assert "stopped on request" in last_line(tmp_path)
+
+
+def test_a_stage_that_lasts_too_long_is_left_behind_and_the_swarm_is_told(
+    start: Start, tmp_path: Path
+) -> None:
+    process = start(*ENDLESS)
+    reach(process, tmp_path, "generate")
+    code, took_s = ask(process, signal.SIGTERM)
+    assert code == UNFINISHED_STAGE
+    assert took_s < WITHIN_S
+    assert last_line(tmp_path).startswith("stopped on request without the stage that was running")
+
+
+def test_asked_twice_it_ends_at_once(start: Start, tmp_path: Path) -> None:
+    process = start(*ENDLESS)
+    reach(process, tmp_path, "generate")
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.5)  # within a second the two would count as one
+    code, took_s = ask(process, signal.SIGINT)
+    assert code == 128 + signal.SIGINT
+    assert took_s < 5.0
+    assert last_line(tmp_path) == "ended at once, as asked for the second time"

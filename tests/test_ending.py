@@ -1,0 +1,67 @@
+"""What a run says at its end. How it ends on a signal is tested on real nodes: test_ends.py."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jaxswarm.ending import cause
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (KeyError("round"), "KeyError: 'round'"),
+        (AssertionError(""), "AssertionError"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 5G"), "grpo.micro_batches"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_a_bug_s_last_line_names_it_and_what_to_do(error: Exception, named: str) -> None:
+    line = cause(error)
+    assert named in line
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    assert "same command" in line
+
+
+ASKED_FOR_NOTHING = """
+import os, signal
+from jaxswarm.ending import Ending
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with Ending().requests():
+    os.kill(os.getpid(), signal.SIGHUP)
+print("goes on")
+"""
+
+
+def test_who_ignores_a_signal_goes_on_ignoring_it() -> None:
+    """As under nohup."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKED_FOR_NOTHING], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "goes on\n"), ended.stderr
+
+
+BEFORE_THE_NODE = """
+import os, signal, sys
+from jaxswarm.ending import Ending, StoppedError
+try:
+    with Ending().requests():
+        os.kill(os.getpid(), {number})
+        print("not reached")
+except StoppedError as request:
+    print(request)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_request_before_there_is_a_node_ends_the_run_there(number: signal.Signals) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_NODE.format(number=int(number))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, f"{number.name}\n"), ended.stderr
