@@ -44,7 +44,8 @@ class Agent:
         self._identity = identity
         self._on_event = on_event
         self._link: Link | None = None
-        self._membership = Membership(self._manifest, config.member_ttl_s)
+        members = config.limits.max_members
+        self._membership = Membership(self._manifest, config.member_ttl_s, members)
         # Who starts a swarm sets its manifest; who joins one learns it from the first company.
         self._accepted = not config.initial_peers
         self._started = time.time()

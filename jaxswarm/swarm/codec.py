@@ -41,6 +41,8 @@ class Reason(StrEnum):
     EXPIRY = "expiry"
     """It asks to be kept for longer than allowed, or its clock is far ahead."""
     OTHER_MANIFEST = "other_manifest"
+    TOO_MANY = "too_many"
+    """Its peer has used up its share of what is kept here, or there is room for no peer more."""
 
 
 class RefusedError(Exception):
@@ -116,6 +118,8 @@ def decode(payload: bytes, peer: str, limits: Limits) -> Heartbeat | StageOutput
     _require(parts[0] == VERSION)
     match parts[1:]:
         case [str(kind), *body] if kind == _HEARTBEAT and len(body) == 7:
+            if len(payload) > limits.max_heartbeat_bytes:
+                raise RefusedError(Reason.OVERSIZED)
             return _heartbeat(body)
         case [str(kind), *body] if kind == _OUTPUT and len(body) == 3:
             return _output(body, peer, limits)

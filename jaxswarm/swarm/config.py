@@ -10,12 +10,25 @@ class Limits:
     `max_record_bytes` bounds one packed record, without its signature; hivemind fails between 4 and
     5 MB a message. `max_text_chars` bounds one reply, `max_replies` the replies of one output.
     `max_ttl_s` bounds how long a record may ask to be kept, counted from when it is seen.
+    `max_heartbeat_bytes` and `max_heartbeat_ttl_s` are the same for heartbeats, which all lie under
+    one key.
+
+    What a node keeps for others is bounded too: `max_kept` records and `max_kept_bytes` of one
+    peer, `max_kept_bytes_in_all`, and `max_members` peers under one key. A peer that has used up
+    its share gets a place anew `place_s` after it took its oldest one.
     """
 
     max_record_bytes: int = 512 * 1024
     max_text_chars: int = 16 * 1024
     max_replies: int = 256
     max_ttl_s: float = 24 * 3600.0
+    max_heartbeat_bytes: int = 2048
+    max_heartbeat_ttl_s: float = 600.0
+    max_kept: int = 64
+    max_kept_bytes: int = 8 << 20
+    max_kept_bytes_in_all: int = 256 << 20
+    max_members: int = 768
+    place_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,16 +42,16 @@ class Gate:
         Raises:
           RefusedError: it is not taken.
         """
-        ttl_s = expiration_time - time.time()
-        if not math.isfinite(ttl_s) or ttl_s > self.limits.max_ttl_s + CLOCK_SKEW_S:
-            raise RefusedError(Reason.EXPIRY)
         record = codec.decode(_unwrap(value), peer, self.limits)
         if isinstance(record, Heartbeat):
-            key = keys.members(self._swarm)
+            key, max_ttl_s = keys.members(self._swarm), self.limits.max_heartbeat_ttl_s
         else:
-            key = keys.output(self._swarm, record.position, peer)
+            key, max_ttl_s = keys.output(self._swarm, record.position, peer), self.limits.max_ttl_s
         if keys.record_id(key) != record_id:
             raise RefusedError(Reason.MISPLACED)
+        ttl_s = expiration_time - time.time()
+        if not math.isfinite(ttl_s) or ttl_s > max_ttl_s + CLOCK_SKEW_S:
+            raise RefusedError(Reason.EXPIRY)
 
 
 class Refusals:
