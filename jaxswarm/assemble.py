@@ -108,6 +108,7 @@ def exchange(
     """The door to the swarm, or to a swarm of one. hivemind is loaded only where there is one."""
     if not config.swarm.enabled:
         return LocalExchange(Hub(), SOLO_PEER)
+    from jaxswarm.swarm import access
     from jaxswarm.swarm.config import DhtConfig
     from jaxswarm.swarm.dht_exchange import DhtExchange
     from jaxswarm.swarm.manifest import Manifest
@@ -134,6 +135,7 @@ def exchange(
         member_ttl_s=swarm.member_ttl_s,
         output_ttl_s=swarm.output_ttl_s,
         poll_s=swarm.poll_s,
+        access=access.load(swarm.name, swarm.secret_file, swarm.allowed_peers),
     )
     return DhtExchange(dht_config, manifest, say)
 

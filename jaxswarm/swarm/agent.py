@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import codec, keys, manifest
-from jaxswarm.swarm.codec import Heartbeat, Reason
+from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht import Found, Link, LinkError, peer_in
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
 from jaxswarm.swarm.manifest import Fields, Manifest
 from jaxswarm.swarm.membership import Membership
+from jaxswarm.swarm.refusal import Reason
 from jaxswarm.swarm.rounds import Member
 
 OnEvent = Callable[[str], None]
@@ -36,7 +37,7 @@ class Agent:
     """A node's presence in the swarm. All methods belong on one event loop."""
 
     def __init__(self, config: DhtConfig, own: Manifest, identity: Identity, on_event: OnEvent):
-        self.gate = Gate(config.name, config.limits)
+        self.gate = Gate(config.name, config.limits, config.access.including(identity.peer))
         self.fatal: BaseException | None = None
         self.maddrs: tuple[str, ...] = ()
         self._config = config
@@ -78,6 +79,7 @@ class Agent:
         initial = self._config.initial_peers
         answered = await self._dial(initial)
         if initial and not answered:
+            self._check_access(self._link)
             self._on_event(
                 f"none of the {len(initial)} initial peers answers ({', '.join(initial)}): "
                 "going on alone, trying again meanwhile"
@@ -249,6 +251,18 @@ class Agent:
             return set()
         answers = await asyncio.gather(*(link.connect(maddr) for maddr in others))
         return {maddr for maddr, answer in zip(others, answers, strict=True) if answer}
+
+    def _check_access(self, link: Link) -> None:
+        """Raises if no initial peer talks to us, and one of them because we don't belong."""
+        for maddr in self._config.initial_peers:
+            if reason := link.turned_away(maddr):
+                raise InputError(
+                    f"initial peer {maddr}",
+                    got=reason,
+                    expected="a member of this node's swarm, private or open",
+                    remedy="give all nodes the same swarm.secret_file and swarm.allowed_peers, and "
+                    "the same swarm.name",
+                )
 
     def _hear(self, found: Found, now: float) -> tuple[Member, ...]:
         for tag, (payload, expiration) in found.items():

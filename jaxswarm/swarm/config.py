@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from jaxswarm.swarm.access import Access
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -40,7 +42,8 @@ class DhtConfig:
     a swarm is started. `host_maddrs`: where to listen; port 0 takes a free one. `announce_maddrs`:
     what others are told to dial, where that differs. `use_relay`: others may be reached through
     relays. `use_auto_relay`: this node looks for a relay when it can't be reached itself.
-    `client_mode`: this node stores nothing for others and takes no calls.
+    `client_mode`: this node stores nothing for others and takes no calls. `access`: who belongs to
+    the swarm.
 
     `startup_timeout_s`: for the p2p daemon. `call_timeout_s`: for one store or one look-up over
     the network. `heartbeat_s`: between two heartbeats. `member_ttl_s`: silence after which a peer
@@ -66,3 +69,4 @@ class DhtConfig:
     watch_s: float = 3.0
     retry_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
+    access: Access = field(default_factory=Access)

@@ -24,17 +24,17 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from hivemind.dht.node import DHTNode
-from hivemind.p2p import P2P, PeerID
+from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
 
 from jaxswarm.errors import InputError
-from jaxswarm.swarm import dht_guard, ports
+from jaxswarm.swarm import dht_guard, keys, ports
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
-from jaxswarm.swarm.identity import Identity
+from jaxswarm.swarm.identity import Identity, peer_of
 
 IDLE_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 2.0
@@ -79,9 +79,17 @@ def peer_in(maddr: str) -> str:
 class Link:
     """A running DHT node. All methods belong on the event loop that started it."""
 
-    def __init__(self, p2p: P2P, node: DHTNode, config: DhtConfig, hosts: tuple[str, ...]):
+    def __init__(
+        self,
+        p2p: GuardedP2P,
+        node: DHTNode,
+        config: DhtConfig,
+        hosts: tuple[str, ...],
+        gate: Gate,
+    ):
         self.hosts = hosts
         self._p2p = p2p
+        self._gate = gate
         self._node = node
         self._config = config
 
@@ -120,6 +128,7 @@ class Link:
                     startup_timeout=config.startup_timeout_s,
                     idle_timeout=IDLE_TIMEOUT_S,
                 )
+                p2p.admit_by(gate)
                 node = await DHTNode.create(
                     p2p=p2p,
                     node_id=dht_guard.place_of(p2p.peer_id),  # a restarted node takes its old place
@@ -141,7 +150,7 @@ class Link:
         except (EOFError, P2PDaemonError, OSError) as error:
             raise LinkError(str(error)) from error
         assert str(p2p.peer_id) == identity.peer, (p2p.peer_id, identity.peer)
-        return cls(p2p, node, config, ports.taken(hosts, visible))
+        return cls(p2p, node, config, ports.taken(hosts, visible), gate)
 
     async def store(self, key: str, tag: bytes, payload: bytes, ttl_s: float) -> bool:
         """Stores a signed record, to be kept for `ttl_s` seconds. True if it was taken.
@@ -149,6 +158,7 @@ class Link:
         A record that lives longer replaces the one before it under the same key and tag.
         """
         expiration = get_dht_time() + ttl_s
+        payload = self._gate.access.seal(payload, keys.record_id(key), peer_of(tag))
         try:
             async with asyncio.timeout(self._config.call_timeout_s):
                 return await self._node.store(key, payload, expiration, subkey=tag)
@@ -170,7 +180,11 @@ class Link:
             except Exception:  # noqa: BLE001 as for `store`
                 return {}
             entries = found.value if found else {}
-            return {tag: (entry.value, entry.expiration_time) for tag, entry in entries.items()}
+            unseal, record_id = self._gate.access.unseal, keys.record_id(name)
+            return {
+                tag: (unseal(entry.value, record_id, peer_of(tag)), entry.expiration_time)
+                for tag, entry in entries.items()
+            }
 
         answers = await asyncio.gather(*(read(name) for name in names))
         return {name: found for name, found in zip(names, answers, strict=True) if found}
@@ -190,6 +204,10 @@ class Link:
         except (TimeoutError, EOFError, P2PDaemonError, OSError):
             return False
         return True
+
+    def turned_away(self, maddr: str) -> str | None:
+        """Why the peer at this address and this node don't talk, if one of them is an outsider."""
+        return self._p2p.turned_away.get(peer_in(maddr))
 
     def knows(self, peer: str) -> bool:
         """Whether the peer answered lately, so that calls may go to it."""

@@ -16,18 +16,20 @@ from hivemind.dht.routing import DHTID
 from hivemind.dht.storage import DHTLocalStorage, DictionaryDHTValue
 from hivemind.dht.validation import DHTRecord
 from hivemind.p2p import P2P, P2PContext, PeerID
+from hivemind.p2p.p2p_daemon_bindings.utils import P2PHandlerError
 from hivemind.utils.crypto import RSAPrivateKey
 from hivemind.utils.timed_storage import ValueWithExpiration, get_dht_time
 
-from jaxswarm.swarm.codec import Reason, RefusedError
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import peer_of_packed
+from jaxswarm.swarm.refusal import Reason, RefusedError
 from jaxswarm.swarm.shelf import Shelf
 
 SIGNATURE_BYTES = 1024
 """Room for the signature of the largest accepted key, and its frame."""
 MAX_KEYS = 256
 """Keys of one call. Honest nodes ask for one; more come when records are handed on."""
+NO_MEMBER = "you are no member of this swarm"
 HANDED_ON_BYTES = 1 << 20
 """Of the records that hivemind sends to a new neighbour, all in one message."""
 
@@ -68,7 +70,12 @@ def put_on_guard(protocol: DHTProtocol, gate: Gate, previous: DHTProtocol | None
 
 
 class GuardedP2P(P2P):
-    """hivemind's P2P, with an eye on each call that comes in."""
+    """hivemind's P2P with a door: every call and answer passes it, in and out."""
+
+    def admit_by(self, gate: Gate) -> None:
+        """To be called before the first handler is added."""
+        self.turned_away: dict[str, str] = {}
+        self._gate = gate
 
     async def add_protobuf_handler(
         self,
@@ -78,11 +85,43 @@ class GuardedP2P(P2P):
         **kwargs: Any,
     ) -> None:
         async def guarded(request: Any, context: P2PContext) -> Any:
+            caller = context.remote_id.to_base58()
+            if not self._gate.access.admits(caller, request.auth.signature):
+                self._gate.refusals.count(Reason.OUTSIDER, caller.encode())
+                raise PermissionError(NO_MEMBER)
             if len(getattr(request, "keys", ())) > MAX_KEYS:
                 raise ValueError("too many keys")
-            return await handler(request, context)
+            response = await handler(request, context)
+            response.auth.signature = self._gate.access.proof(self.peer_id.to_base58())
+            return response
 
         await super().add_protobuf_handler(name, guarded, *args, **kwargs)
+
+    async def call_protobuf_handler(
+        self, peer_id: PeerID, name: str, input: Any, output_protobuf_type: Any
+    ) -> Any:
+        callee, access = peer_id.to_base58(), self._gate.access
+        if not access.lists(callee):
+            raise self._away(callee, "swarm.allowed_peers here doesn't list it")
+        input.auth.signature = access.proof(self.peer_id.to_base58())
+        try:
+            response = await super().call_protobuf_handler(
+                peer_id, name, input, output_protobuf_type
+            )
+        except P2PHandlerError as error:
+            if NO_MEMBER in str(error):
+                raise self._away(callee, "it turns us away as no member of its swarm") from error
+            raise
+        if not access.admits(callee, response.auth.signature):
+            self._gate.refusals.count(Reason.OUTSIDER, callee.encode())
+            raise self._away(callee, "it doesn't know the secret of our swarm")
+        self.turned_away.pop(callee, None)
+        return response
+
+    def _away(self, peer: str, reason: str) -> PermissionError:
+        if len(self.turned_away) < MAX_KEYS:
+            self.turned_away[peer] = reason
+        return PermissionError(reason)
 
 
 class Gatekeeper(RSASignatureValidator):

@@ -9,8 +9,8 @@ gives way.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from jaxswarm.swarm.codec import Reason, RefusedError
 from jaxswarm.swarm.config import Limits
+from jaxswarm.swarm.refusal import Reason, RefusedError
 
 SWEEP_S = 5.0
 """Between two searches for what has expired; nothing expired is ever given out."""
