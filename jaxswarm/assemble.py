@@ -124,6 +124,9 @@ def exchange(
     dht_config = DhtConfig(
         name=swarm.name,
         identity_path=str(Path(identity).expanduser()),
+        identity_backup=str(Path(swarm.identity_backup).expanduser())
+        if swarm.identity_backup
+        else "",
         initial_peers=_list(swarm.initial_peers),
         host_maddrs=_list(swarm.host_maddrs),
         announce_maddrs=_list(swarm.announce_maddrs),

@@ -38,9 +38,10 @@ class DhtConfig:
     """How a node stands in the network. Times in seconds.
 
     `name`: the swarm's name; several swarms can share peers. `identity_path`: the node's key, made
-    when missing. `initial_peers`: multiaddrs of nodes to join, each ending in /p2p/<id>; with none
-    a swarm is started. `host_maddrs`: where to listen; port 0 takes a free one. `announce_maddrs`:
-    what others are told to dial, where that differs. `use_relay`: others may be reached through
+    when missing; `identity_backup`: its second place, "" for none. `initial_peers`: multiaddrs of
+    nodes to join, each ending in /p2p/<id>; with none a swarm is started. `host_maddrs`: where to
+    listen; port 0 takes a free one. `announce_maddrs`: what others are told to dial, where that
+    differs. `use_relay`: others may be reached through
     relays. `use_auto_relay`: this node looks for a relay when it can't be reached itself.
     `client_mode`: this node stores nothing for others and takes no calls. `access`: who belongs to
     the swarm.
@@ -54,6 +55,7 @@ class DhtConfig:
 
     name: str
     identity_path: str
+    identity_backup: str = ""
     initial_peers: tuple[str, ...] = ()
     host_maddrs: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
     announce_maddrs: tuple[str, ...] = ()
