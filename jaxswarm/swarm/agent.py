@@ -208,10 +208,8 @@ class Agent:
         pause_s = FIRST_RETRY_S
         while not self._link:
             try:
-                if self._identity.put_back():
-                    self._on_event(f"identity file {self._identity.path} was gone; written again")
                 self._link = await Link.start(self._config, self._identity, self.gate, old)
-            except (LinkError, InputError, OSError) as error:
+            except (LinkError, InputError) as error:
                 self._on_event(f"the p2p daemon doesn't start again yet: {error}")
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, self._config.retry_s)

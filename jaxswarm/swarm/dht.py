@@ -18,6 +18,7 @@ open (2 s, measured), else after the idle time below.
 
 import asyncio
 import logging
+import math
 import os
 import re
 from collections.abc import Awaitable, Mapping, Sequence
@@ -26,6 +27,7 @@ from typing import Any, TypeVar
 from hivemind.dht.node import DHTNode
 from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttributeAccessIssue]
 from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
 
@@ -116,6 +118,9 @@ class Link:
         hosts = previous.hosts if previous else config.host_maddrs
         await ports.wait_until_free(hosts)
         try:
+            # Else hivemind would make a new key there, and this node would be another peer.
+            if identity.put_back():
+                raise LinkError(f"its identity file {identity.path} was gone; written again")
             async with asyncio.timeout(config.startup_timeout_s):
                 p2p = await GuardedP2P.create(
                     identity_path=str(identity.path),
@@ -204,6 +209,30 @@ class Link:
         except (TimeoutError, EOFError, P2PDaemonError, OSError):
             return False
         return True
+
+    async def clock_ahead_s(self, peer: str) -> float | None:
+        """By how many seconds a peer's clock is ahead of this node's; None if it doesn't answer."""
+        stub: Any = self._node.protocol.get_stub(PeerID.from_base58(peer))
+        asked = get_dht_time()
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                answer = await stub.rpc_ping(PingRequest())
+        except Exception:  # noqa: BLE001 as for `store`
+            return None
+        ahead_s = answer.dht_time - (asked + get_dht_time()) / 2
+        return ahead_s if math.isfinite(ahead_s) else None
+
+    async def is_called_back_by(self, peer: str) -> bool:
+        """Whether a peer, asked to, can call this node."""
+        stub: Any = self._node.protocol.get_stub(PeerID.from_base58(peer))
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                answer = await stub.rpc_ping(
+                    PingRequest(peer=self._node.protocol.node_info, validate=True)
+                )
+        except Exception:  # noqa: BLE001 as for `store`
+            return False
+        return bool(answer.available)
 
     def turned_away(self, maddr: str) -> str | None:
         """Why the peer at this address and this node don't talk, if one of them is an outsider."""

@@ -182,7 +182,7 @@ def test_a_node_whose_key_file_is_removed_stays_the_same_peer(pair) -> None:
     key.unlink()
     a.daemon().kill()
     until(lambda: any("runs again" in event for event in events(a)))
-    assert any(f"identity file {key} was gone; written again" in event for event in a.events)
+    assert any(f"its identity file {key} was gone; written again" in event for event in a.events)
     assert key.read_bytes() == content
     assert a.peer == peer
     assert run_stage(ANSWER, a, b) == [{"b"}, {"a"}]
