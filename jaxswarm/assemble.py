@@ -26,6 +26,8 @@ from jaxswarm.stages import dataset, registry
 from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.merge import PUBLISH_POLICIES
 from jaxswarm.stages.registry import StagePlan
+from jaxswarm.swarm import access
+from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
 from jaxswarm.tokenizer import Tokenizer
 
@@ -108,20 +110,27 @@ def exchange(
     """The door to the swarm, or to a swarm of one. hivemind is loaded only where there is one."""
     if not config.swarm.enabled:
         return LocalExchange(Hub(), SOLO_PEER)
-    from jaxswarm.swarm import access
-    from jaxswarm.swarm.config import DhtConfig
     from jaxswarm.swarm.dht_exchange import DhtExchange
     from jaxswarm.swarm.manifest import Manifest
 
-    swarm = config.swarm
     manifest = Manifest(
         data=questions.fingerprint(),
-        question_seed=swarm.seed,
+        question_seed=config.swarm.seed,
         questions_per_round=config.stages.questions,
         prompts=stage_plans[Stage.ANSWER].prompt_set.version,
     )
+    return DhtExchange(dht_config(config), manifest, say)
+
+
+def dht_config(config: Config) -> DhtConfig:
+    """How the node stands in the network.
+
+    Raises:
+      InputError: the secret or the list of a private swarm can't be used.
+    """
+    swarm = config.swarm
     identity = swarm.identity or output_directory(config) / "identity.pem"
-    dht_config = DhtConfig(
+    return DhtConfig(
         name=swarm.name,
         identity_path=str(Path(identity).expanduser()),
         identity_backup=str(Path(swarm.identity_backup).expanduser())
@@ -140,7 +149,6 @@ def exchange(
         poll_s=swarm.poll_s,
         access=access.load(swarm.name, swarm.secret_file, swarm.allowed_peers),
     )
-    return DhtExchange(dht_config, manifest, say)
 
 
 def node_config(config: Config, peer: str) -> NodeConfig:
@@ -247,7 +255,7 @@ def _grpo(config: Config) -> GRPOConfig:
         limit=config.generation.limit,
         chunk_tokens=grpo.chunk_tokens,
         remat=grpo.remat,
-        dtype=_dtype(config.model.dtype),
+        dtype=dtype(config.model.dtype),
     )
 
 
@@ -272,8 +280,8 @@ def _optimizer(config: Config) -> OptimizerConfig:
     )
 
 
-def _dtype(name: str) -> str:
-    """`auto` is the one place where the program asks what it runs on."""
+def dtype(name: str) -> str:
+    """That of the matmuls. `auto` is the one place where the program asks what it runs on."""
     if name == "auto":
         return "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if name not in ("bfloat16", "float32"):

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import multiprocessing
+import time
 from collections import Counter
 from multiprocessing.connection import Connection
 from typing import Any
@@ -13,15 +14,20 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 class AttackerProcess:
     """Connected to one victim. `tag` is that of a key of its own.
 
-    It stands where our nodes expect it in the key space, or right at the key `at`.
+    It stands where our nodes expect it in the key space, or right at the key `at`; its clock is
+    wrong by `clock_ahead_s`. `victim` "": it starts alone.
     """
 
-    def __init__(self, victim: str, at: str | None = None):
+    def __init__(self, victim: str, at: str | None = None, clock_ahead_s: float = 0.0):
         self._here, there = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_attack, args=(there, victim, at), daemon=True)
+        self._process = _CONTEXT.Process(
+            target=_attack, args=(there, victim, at, clock_ahead_s), daemon=True
+        )
         self._process.start()
         there.close()
-        self.tag: bytes = self._here.recv()
+        self.tag: bytes
+        self.maddr: str
+        self.tag, self.maddr = self._here.recv()
 
     def offer(
         self,
@@ -81,7 +87,10 @@ class AttackerProcess:
         return self._here.recv()
 
 
-def _attack(there: Connection, victim: str, at: str | None) -> None:
+def _attack(there: Connection, victim: str, at: str | None, clock_ahead_s: float) -> None:
+    from hivemind.dht import protocol
+
+    protocol.get_dht_time = lambda: time.time() + clock_ahead_s
     asyncio.run(_serve(there, victim, at))
 
 
@@ -90,13 +99,14 @@ async def _serve(there: Connection, victim: str, at: str | None) -> None:
     from hivemind.dht.routing import DHTID
     from hivemind.p2p import P2P, PeerID
 
-    p2p = await P2P.create(initial_peers=[victim], startup_timeout=60)
+    p2p = await P2P.create(initial_peers=[victim] if victim else (), startup_timeout=60)
     place = DHTID.generate(at or p2p.peer_id.to_base58())
     node = await DHTNode.create(p2p=p2p, node_id=place)
-    peer = PeerID.from_base58(victim.rpartition("/p2p/")[2])
-    await node.protocol.call_ping(peer)
+    peer = PeerID.from_base58(victim.rpartition("/p2p/")[2]) if victim else p2p.peer_id
+    if victim:
+        await node.protocol.call_ping(peer)
     attacker = _Attacker(node, peer)
-    there.send(attacker.tag)
+    there.send((attacker.tag, str((await p2p.get_visible_maddrs())[0])))
     while True:
         what, args, kwargs = await asyncio.to_thread(there.recv)
         there.send(await getattr(attacker, what)(*args, **kwargs))
