@@ -30,7 +30,7 @@ class Limits:
     max_kept_bytes: int = 8 << 20
     max_kept_bytes_in_all: int = 256 << 20
     max_members: int = 768
-    place_s: float = 10.0
+    place_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
