@@ -27,7 +27,7 @@ from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.merge import PUBLISH_POLICIES
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm import access
-from jaxswarm.swarm.config import DhtConfig
+from jaxswarm.swarm.config import DhtConfig, Limits
 from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
 from jaxswarm.tokenizer import Tokenizer
 
@@ -126,9 +126,21 @@ def dht_config(config: Config) -> DhtConfig:
     """How the node stands in the network.
 
     Raises:
-      InputError: the secret or the list of a private swarm can't be used.
+      InputError: the secret or the list of a private swarm can't be used, or records would be kept
+        for longer than any peer allows.
     """
-    swarm = config.swarm
+    swarm, limits = config.swarm, Limits()
+    for key, most_s in (
+        ("member_ttl_s", limits.max_heartbeat_ttl_s),
+        ("output_ttl_s", limits.max_ttl_s),
+    ):
+        if getattr(swarm, key) > most_s:
+            raise InputError(
+                f"swarm.{key}",
+                got=getattr(swarm, key),
+                expected=f"at most {most_s:g} s, as every peer has it",
+                remedy=f"set --config.swarm.{key}",
+            )
     identity = swarm.identity or output_directory(config) / "identity.pem"
     return DhtConfig(
         name=swarm.name,
