@@ -101,7 +101,7 @@ async def _serve(there: Connection, victim: str, at: str | None) -> None:
 
     p2p = await P2P.create(initial_peers=[victim] if victim else (), startup_timeout=60)
     place = DHTID.generate(at or p2p.peer_id.to_base58())
-    node = await DHTNode.create(p2p=p2p, node_id=place)
+    node = await DHTNode.create(p2p=p2p, node_id=place, wait_timeout=60)
     peer = PeerID.from_base58(victim.rpartition("/p2p/")[2]) if victim else p2p.peer_id
     if victim:
         await node.protocol.call_ping(peer)
