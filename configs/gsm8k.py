@@ -126,6 +126,12 @@ def get_config() -> ConfigDict:
     swarm.announce_maddrs = ""
     # The node's key, made when missing; "": identity.pem in the output directory.
     swarm.identity = ""
+    # A second place for the key, on another disk: written when missing, read when the key is lost.
+    swarm.identity_backup = ""
+    # A private swarm: a file with the secret that its nodes share; "": none.
+    swarm.secret_file = ""
+    # A private swarm: ids of the peers in it, separated by commas, or a file with one a line.
+    swarm.allowed_peers = ""
     # Others may be reached through relays.
     swarm.use_relay = True
     # Look for a relay when this node can't be reached itself.

@@ -29,6 +29,9 @@ from jaxswarm.stages import dataset, registry
 from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.merge import PUBLISH_POLICIES
 from jaxswarm.stages.registry import StagePlan
+from jaxswarm.swarm import access
+from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
+from jaxswarm.swarm.config import DhtConfig, Limits
 from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
 from jaxswarm.tokenizer import Tokenizer
 
@@ -71,9 +74,9 @@ def generate(config: Config, source: weights.Source, say: Callable[[str], None])
     Raises:
       InputError: as for `learner`.
     """
-    on_mesh, dtype = mesh(config), _dtype(config.model.dtype)
-    graph, params = _load(config, source, on_mesh, dtype, say)
-    return partial(Generator(graph, on_mesh, dtype), params)
+    on_mesh, of_pass = mesh(config), dtype(config.model.dtype)
+    graph, params = _load(config, source, on_mesh, of_pass, say)
+    return partial(Generator(graph, on_mesh, of_pass), params)
 
 
 def model_source(config: Config) -> weights.Source:
@@ -120,21 +123,44 @@ def exchange(
     """The door to the swarm, or to a swarm of one. hivemind is loaded only where there is one."""
     if not config.swarm.enabled:
         return LocalExchange(Hub(), SOLO_PEER)
-    from jaxswarm.swarm.config import DhtConfig
     from jaxswarm.swarm.dht_exchange import DhtExchange
     from jaxswarm.swarm.manifest import Manifest
 
-    swarm = config.swarm
     manifest = Manifest(
         data=questions.fingerprint(),
-        question_seed=swarm.seed,
+        question_seed=config.swarm.seed,
         questions_per_round=config.stages.questions,
         prompts=stage_plans[Stage.ANSWER].prompt_set.version,
     )
+    return DhtExchange(dht_config(config), manifest, say)
+
+
+def dht_config(config: Config) -> DhtConfig:
+    """How the node stands in the network.
+
+    Raises:
+      InputError: the secret or the list of a private swarm can't be used, or records would be kept
+        for longer than any peer allows.
+    """
+    swarm, limits = config.swarm, Limits()
+    for key, most_s in (
+        ("member_ttl_s", limits.max_heartbeat_ttl_s - HEARTBEAT_MARGIN_S),
+        ("output_ttl_s", limits.max_ttl_s),
+    ):
+        if getattr(swarm, key) > most_s:
+            raise InputError(
+                f"swarm.{key}",
+                got=getattr(swarm, key),
+                expected=f"at most {most_s:g} s, as every peer has it",
+                remedy=f"set --config.swarm.{key}",
+            )
     identity = swarm.identity or output_directory(config) / "identity.pem"
-    dht_config = DhtConfig(
+    return DhtConfig(
         name=swarm.name,
         identity_path=str(Path(identity).expanduser()),
+        identity_backup=str(Path(swarm.identity_backup).expanduser())
+        if swarm.identity_backup
+        else "",
         initial_peers=_list(swarm.initial_peers),
         host_maddrs=_list(swarm.host_maddrs),
         announce_maddrs=_list(swarm.announce_maddrs),
@@ -147,8 +173,8 @@ def exchange(
         member_ttl_s=swarm.member_ttl_s,
         output_ttl_s=swarm.output_ttl_s,
         poll_s=swarm.poll_s,
+        access=access.load(swarm.name, swarm.secret_file, swarm.allowed_peers),
     )
-    return DhtExchange(dht_config, manifest, say)
 
 
 def node_config(config: Config, peer: str) -> NodeConfig:
@@ -264,7 +290,7 @@ def _grpo(config: Config) -> GRPOConfig:
         limit=config.generation.limit,
         vocab_slice=grpo.vocab_slice,
         remat=grpo.remat,
-        dtype=_dtype(config.model.dtype),
+        dtype=dtype(config.model.dtype),
     )
 
 
@@ -289,8 +315,8 @@ def _optimizer(config: Config) -> OptimizerConfig:
     )
 
 
-def _dtype(name: str) -> str:
-    """`auto` is the one place where the program asks what it runs on."""
+def dtype(name: str) -> str:
+    """That of the matmuls. `auto` is the one place where the program asks what it runs on."""
     if name == "auto":
         return "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if name not in ("bfloat16", "float32"):

@@ -71,6 +71,12 @@ def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
         )
         exchange.join()
         node_config = assemble.node_config(config, exchange.peer)
+        before = NodeCard.read(directory)
+        if before and before.peer != exchange.peer:
+            status.say(
+                f"this run was peer {before.peer}, from now on it is {exchange.peer}: if its "
+                "identity file was lost, stop, put the backup back and start the same command again"
+            )
         NodeCard(peer=exchange.peer, addresses=exchange.maddrs, pid=os.getpid()).write(directory)
         if exchange.maddrs:
             status.say(

@@ -45,6 +45,8 @@ def resume(config: NodeConfig, parts: Parts, journal: Path) -> Start:
     position = Position(0, 0)
     if parts.checkpointer.latest() is not None:
         noted = parts.learner.restore(parts.checkpointer.restore)
+        for damage in parts.checkpointer.put_aside:
+            parts.status.say(f"going back to the checkpoint before: {damage}")
         _check(noted, config)
         position = Position(noted["round"], noted["stage_index"])
     past = read_journal(

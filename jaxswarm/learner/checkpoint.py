@@ -13,11 +13,13 @@ import jax
 import orbax.checkpoint as ocp
 
 from jaxswarm.errors import InputError
+from jaxswarm.model import checksums
 from jaxswarm.model.checkpoint_source import (
     METADATA,
     MODEL,
     STATE,
     TOKENIZER,
+    DamagedError,
     Saved,
     flatten,
     steps,
@@ -26,8 +28,11 @@ from jaxswarm.model.config import ModelConfig
 
 Tree = TypeVar("Tree")
 
-_HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
-"""What Orbax calls a checkpoint until it is whole."""
+_HALF_WRITTEN = ".orbax-checkpoint-tmp*"
+"""What Orbax adds to a checkpoint's name until it is whole."""
+
+DAMAGED = "damaged"
+"""Start of the name of what was a checkpoint and was put aside."""
 
 _DATA_FILE_BYTES = 16 << 20
 """Orbax holds several data files in memory until they are full; its own are of 2 GiB each."""
@@ -51,12 +56,19 @@ class Checkpointer:
         """
         self._directory = directory.absolute()
         self._model = model.to_hf()
+        self._save_async = save_async
+        self.put_aside: list[str] = []
+        self._unsummed: int | None = None
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=save_async
+            max_to_keep=keep,
+            enable_async_checkpointing=save_async,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._sum_up)
+            if save_async
+            else None,
         )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            for torn in self._directory.glob(_HALF_WRITTEN):
+            for torn in self._directory.glob(f"*{_HALF_WRITTEN}"):
                 shutil.rmtree(torn)
             self._manager = ocp.CheckpointManager(self._directory, options=options)
         except OSError as error:
@@ -89,8 +101,11 @@ class Checkpointer:
             STATE: ocp.args.PyTreeSave(arrays, ocdbt_target_data_file_size=_DATA_FILE_BYTES),
             METADATA: ocp.args.JsonSave({**metadata, MODEL: self._model}),
         }
+        self._unsummed = step
         try:
             saved = self._manager.save(step, args=ocp.args.Composite(**items))
+            if not self._save_async:
+                self._sum_up()
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from error
         assert saved, f"step {step} is not above {self.latest()}"
@@ -111,22 +126,48 @@ class Checkpointer:
 
         Args:
           abstract_state: `jax.ShapeDtypeStruct` with shardings, in the tree that was saved.
-          step: which; None: the latest.
+          step: which; None: the last whole one. Damaged ones after it are put aside and noted in
+            `put_aside`, so that the run can save those steps again.
 
         Returns:
           The state, and the metadata that was given to `save`.
 
         Raises:
-          InputError: there is no such checkpoint, it is damaged, or of another model.
+          InputError: there is no such checkpoint, all are damaged, or it is of another model.
         """
-        step = self.latest() if step is None else step
-        if step is None or step not in steps(self._directory):
-            raise InputError(
-                f"checkpoint in {self._directory}",
-                got=f"steps {steps(self._directory)}",
-                expected="at least one" if step is None else f"step {step} among them",
-                remedy="name another directory or step",
-            )
+        if step is None:
+            return self._restore_last_whole(abstract_state)
+        return self._read(abstract_state, step)
+
+    def close(self) -> None:
+        """Waits for what is being written, and ends the background thread.
+
+        Raises:
+          InputError: the last checkpoint could not be written.
+        """
+        try:
+            self._manager.close()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def _restore_last_whole(self, abstract_state: Tree) -> tuple[Tree, dict[str, Any]]:
+        damaged: list[tuple[int, DamagedError]] = []
+        for step in reversed(steps(self._directory)):
+            try:
+                restored = self._read(abstract_state, step)
+            except DamagedError as error:
+                damaged.append((step, error))
+                continue
+            for bad, error in damaged:
+                self._put_aside(bad, error)
+            return restored
+        if damaged:
+            raise damaged[0][1]
+        raise self._no_such(None)
+
+    def _read(self, abstract_state: Tree, step: int) -> tuple[Tree, dict[str, Any]]:
+        if step not in steps(self._directory):
+            raise self._no_such(step)
         saved = Saved.open(self._directory / str(step))
         metadata = dict(saved.metadata)
         model = metadata.pop(MODEL, {})
@@ -143,16 +184,31 @@ class Checkpointer:
         tree = jax.tree.structure(abstract_state)
         return jax.tree.unflatten(tree, [arrays[name] for name in wanted]), metadata
 
-    def close(self) -> None:
-        """Waits for what is being written, and ends the background thread.
+    def _no_such(self, step: int | None) -> InputError:
+        return InputError(
+            f"checkpoint in {self._directory}",
+            got=f"steps {steps(self._directory)}",
+            expected="at least one" if step is None else f"step {step} among them",
+            remedy="name another directory or step",
+        )
 
-        Raises:
-          InputError: the last checkpoint could not be written.
-        """
+    def _put_aside(self, step: int, error: DamagedError) -> None:
+        place = self._directory / f"{DAMAGED}-{step}"
         try:
-            self._manager.close()
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
+            if place.exists():
+                shutil.rmtree(place)
+            (self._directory / str(step)).rename(place)
+        except OSError as os_error:
+            raise self._unwritable(os_error) from os_error
+        self._manager.reload()
+        self.put_aside.append(f"{error}; it is now {place}")
+
+    def _sum_up(self) -> None:
+        """Runs in the thread that writes, when all is written; before the renaming, if it can."""
+        step, self._unsummed = self._unsummed, None
+        if step is not None:
+            whole = self._directory / str(step)
+            checksums.write(next(self._directory.glob(f"{step}{_HALF_WRITTEN}"), whole))
 
     def _check_room(self, step: int, needed: int) -> None:
         """Tries what Orbax would fail at in many lines of several threads.

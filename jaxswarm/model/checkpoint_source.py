@@ -3,6 +3,7 @@
     DIR/tokenizer/          the model's tokenizer, as transformers saves it
     DIR/<step>/state/       Orbax: arrays by dotted names, the parameters' under "params."
     DIR/<step>/metadata/    JSON: the model's config under "model", and what the writer adds
+    DIR/<step>/checksums.json
 
 `jaxswarm.learner.checkpoint` writes a run's; `tools.convert_weights` writes one that holds
 parameters only. Either is read here, without the optimizer's state.
@@ -18,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxswarm.errors import InputError
+from jaxswarm.model import checksums
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.weights import Source, hf_tensors, to_hf
 
@@ -41,6 +43,18 @@ def steps(directory: Path) -> list[int]:
     return sorted(found.step for found in ocp.step.standard_name_format().find_all(directory))
 
 
+class DamagedError(InputError):
+    """A checkpoint that was whole once and isn't now."""
+
+    def __init__(self, path: Path, found: object):
+        super().__init__(
+            f"checkpoint {path}",
+            got=found,
+            expected="a whole checkpoint, as a run or tools.convert_weights writes it",
+            remedy="choose another step: move this directory away, and the one before counts",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
     """One whole checkpoint on the disk."""
@@ -58,9 +72,11 @@ class Saved:
           path: the directory of one step.
 
         Raises:
-          InputError: it is no checkpoint of this layout, or damaged.
+          DamagedError: it is no checkpoint of this layout, or damaged.
         """
         try:
+            if damage := checksums.fault(path):
+                raise DamagedError(path, damage)
             asked = ocp.args.Composite(**{METADATA: ocp.args.JsonRestore()})
             metadata = _reader().restore(path, args=asked)[METADATA]
             items = _reader().metadata(path).item_metadata
@@ -68,21 +84,26 @@ class Saved:
                 raise ValueError("no state")
             shapes = {name: tuple(array.shape) for name, array in items[STATE].tree.items()}
         except (OSError, ValueError, LookupError) as error:
-            raise InputError(
-                f"checkpoint {path}",
-                got=str(error),
-                expected="a whole checkpoint, as a run or tools.convert_weights writes it",
-                remedy="choose another step: move this directory away, and the one before counts",
-            ) from error
+            raise DamagedError(path, str(error)) from error
         return Saved(path, metadata, shapes)
 
     def read(self, wanted: Mapping[str, ocp.RestoreArgs]) -> dict[str, Any]:
-        """Reads these arrays and no others, each as its restore arguments say."""
+        """Reads these arrays and no others, each as its restore arguments say.
+
+        Raises:
+          DamagedError: what is in a file is no array of that shape.
+        """
         assert wanted.keys() <= self.shapes.keys(), wanted.keys() - self.shapes.keys()
         item = ocp.args.PyTreeRestore(
             item=dict.fromkeys(wanted, 0), restore_args=dict(wanted), partial_restore=True
         )
-        return _reader().restore(self.path, args=ocp.args.Composite(**{STATE: item}))[STATE]
+        try:
+            return _reader().restore(self.path, args=ocp.args.Composite(**{STATE: item}))[STATE]
+        except Exception as error:
+            # Orbax hands on what TensorStore says as a bare Exception.
+            if type(error) is not Exception and not isinstance(error, ValueError):
+                raise
+            raise DamagedError(self.path, " ".join(str(error).split())) from error
 
 
 def open_checkpoint(directory: Path) -> Source:

@@ -42,7 +42,15 @@ def open_source(name: str) -> Source:
             expected=_KINDS,
             remedy="there is no such path: correct --config.model.source",
         )
-    return _open_directory(_download(name))
+    return _open_directory(_download(name)[0])
+
+
+def look_up(name: str) -> ModelConfig:
+    """The config alone of what `open_source` opens: nothing large is fetched. Raises like it."""
+    path = Path(name).expanduser()
+    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        return open_source(name).config
+    return _download(name, weights=False)[1]
 
 
 def _open_directory(path: Path) -> Source:
@@ -112,7 +120,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     return values
 
 
-def _download(name: str) -> Path:
+def _download(name: str, *, weights: bool = True) -> tuple[Path, ModelConfig]:
     """The hub's snapshot of a model; what is in the cache already is not fetched again."""
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
@@ -124,9 +132,11 @@ def _download(name: str) -> Path:
     try:
         with quiet("huggingface_hub"):
             # First the config alone: gigabytes of a model that this port can't run help nobody.
-            config = Path(hf_hub_download(name, _CONFIG))
-            ModelConfig.from_hf(_read_json(config), source=name)
-            return Path(snapshot_download(name, allow_patterns=_FETCHED))
+            file = Path(hf_hub_download(name, _CONFIG))
+            config = ModelConfig.from_hf(_read_json(file), source=name)
+            if not weights:
+                return file.parent, config
+            return Path(snapshot_download(name, allow_patterns=_FETCHED)), config
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise InputError(
             f"model source {name}",

@@ -16,13 +16,14 @@ from jaxswarm.errors import InputError
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import codec, keys, manifest
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
-from jaxswarm.swarm.codec import Heartbeat, Reason
+from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht import Found, Link
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
 from jaxswarm.swarm.manifest import Fields, Manifest
 from jaxswarm.swarm.membership import Membership
+from jaxswarm.swarm.refusal import Reason
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.uplink import OnEvent, Uplink
 
@@ -36,14 +37,15 @@ class Agent:
     """A node's presence in the swarm. All methods belong on one event loop."""
 
     def __init__(self, config: DhtConfig, own: Manifest, identity: Identity, on_event: OnEvent):
-        self.gate = Gate(config.name, config.limits)
+        self.gate = Gate(config.name, config.limits, config.access.including(identity.peer))
         self.fatal: BaseException | None = None
         self._config = config
         self._manifest: Fields = own.fields()
         self._identity = identity
         self._on_event = on_event
         self._uplink = Uplink(config, identity, self.gate, on_event, self._live, self._store_again)
-        self._membership = Membership(self._manifest, config.member_ttl_s)
+        members = config.limits.max_members
+        self._membership = Membership(self._manifest, config.member_ttl_s, members)
         # Who starts a swarm sets its manifest; who joins one learns it from the first company.
         self._accepted = not self._uplink.knew_others
         self._started = time.time()

@@ -6,7 +6,6 @@ packs to the same bytes, always. Who signed it and under which key it lay is the
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import msgpack
@@ -14,6 +13,7 @@ import msgpack
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.manifest import Fields
+from jaxswarm.swarm.refusal import Reason, RefusedError
 
 VERSION = 1
 """Of the packing. What peers mean by it is `manifest.PROTOCOL`."""
@@ -26,29 +26,6 @@ _HEARTBEAT, _OUTPUT = "heartbeat", "output"
 _ID = re.compile(r"[0-9a-f]{16}")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters without newline and tab, and halves of surrogate pairs, which UTF-8 lacks."""
-
-
-class Reason(StrEnum):
-    """Why a record was refused."""
-
-    UNSIGNED = "unsigned"
-    FORGED = "forged"
-    OVERSIZED = "oversized"
-    MALFORMED = "malformed"
-    FUTURE_VERSION = "future_version"
-    MISPLACED = "misplaced"
-    """It lies under the key of another round, stage, peer or swarm."""
-    EXPIRY = "expiry"
-    """It asks to be kept for longer than allowed, or its clock is far ahead."""
-    OTHER_MANIFEST = "other_manifest"
-
-
-class RefusedError(Exception):
-    """A record that is not taken, and why."""
-
-    def __init__(self, reason: Reason):
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +93,8 @@ def decode(payload: bytes, peer: str, limits: Limits) -> Heartbeat | StageOutput
     _require(parts[0] == VERSION)
     match parts[1:]:
         case [str(kind), *body] if kind == _HEARTBEAT and len(body) == 7:
+            if len(payload) > limits.max_heartbeat_bytes:
+                raise RefusedError(Reason.OVERSIZED)
             return _heartbeat(body)
         case [str(kind), *body] if kind == _OUTPUT and len(body) == 3:
             return _output(body, peer, limits)

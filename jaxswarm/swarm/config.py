@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from jaxswarm.swarm.access import Access
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -10,12 +12,25 @@ class Limits:
     `max_record_bytes` bounds one packed record, without its signature; hivemind fails between 4 and
     5 MB a message. `max_text_chars` bounds one reply, `max_replies` the replies of one output.
     `max_ttl_s` bounds how long a record may ask to be kept, counted from when it is seen.
+    `max_heartbeat_bytes` and `max_heartbeat_ttl_s` are the same for heartbeats, which all lie under
+    one key.
+
+    What a node keeps for others is bounded too: `max_kept` records and `max_kept_bytes` of one
+    peer, `max_kept_bytes_in_all`, and `max_members` peers under one key. A peer that has used up
+    its share gets a place anew `place_s` after it took its oldest one.
     """
 
     max_record_bytes: int = 512 * 1024
     max_text_chars: int = 16 * 1024
     max_replies: int = 256
     max_ttl_s: float = 24 * 3600.0
+    max_heartbeat_bytes: int = 2048
+    max_heartbeat_ttl_s: float = 600.0
+    max_kept: int = 64
+    max_kept_bytes: int = 8 << 20
+    max_kept_bytes_in_all: int = 256 << 20
+    max_members: int = 768
+    place_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +38,13 @@ class DhtConfig:
     """How a node stands in the network. Times in seconds.
 
     `name`: the swarm's name; several swarms can share peers. `identity_path`: the node's key, made
-    when missing. `initial_peers`: multiaddrs of nodes to join, each ending in /p2p/<id>; with none
-    a swarm is started. `host_maddrs`: where to listen; port 0 takes a free one. `announce_maddrs`:
-    what others are told to dial, where that differs. `use_relay`: others may be reached through
-    relays. `use_auto_relay`: this node looks for a relay when it can't be reached itself.
-    `client_mode`: this node stores nothing for others and takes no calls. `contacts_path`: where it
-    notes its port and its peers' addresses, to find them again after a restart; "": nowhere.
+    when missing; `identity_backup`: its second place, "" for none. `initial_peers`: multiaddrs of
+    nodes to join, each ending in /p2p/<id>; with none a swarm is started. `host_maddrs`: where to
+    listen; port 0 takes a free one. `announce_maddrs`: what others are told to dial, where that
+    differs. `use_relay`: others may be reached through relays. `use_auto_relay`: this node looks
+    for a relay when it can't be reached itself. `client_mode`: this node stores nothing for others
+    and takes no calls. `contacts_path`: where it notes its port and its peers' addresses, to find
+    them again after a restart; "": nowhere. `access`: who belongs to the swarm.
 
     `startup_timeout_s`: for the p2p daemon. `call_timeout_s`: for one store or one look-up over
     the network. `heartbeat_s`: between two heartbeats. `member_ttl_s`: silence after which a peer
@@ -39,6 +55,7 @@ class DhtConfig:
 
     name: str
     identity_path: str
+    identity_backup: str = ""
     initial_peers: tuple[str, ...] = ()
     host_maddrs: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
     announce_maddrs: tuple[str, ...] = ()
@@ -55,3 +72,4 @@ class DhtConfig:
     watch_s: float = 2.0
     retry_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
+    access: Access = field(default_factory=Access)

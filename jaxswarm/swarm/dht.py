@@ -1,4 +1,6 @@
-"""The link to the network: one hivemind DHT node and its p2p daemon. The only importer of hivemind.
+"""The link to the network: one hivemind DHT node and its p2p daemon.
+
+With dht_guard.py the only importer of hivemind.
 
 `DHTNode` on the caller's event loop, never `hivemind.DHT`: that forks, which is unsafe once JAX
 runs, and its pipe breaks on messages of tens of kilobytes. Three things are done otherwise than
@@ -7,7 +9,8 @@ hivemind does them by itself:
   (hivemind 1.1.12). They are dialled afterwards, as often as need be.
 - All caches are off: heartbeats must be fresh, outputs are read once, and hivemind's table of
   pending reads never forgets a key.
-- Every record passes the gate (gate.py), so that one bad value can't break a read of others.
+- Every record passes the gate (gate.py), so that one bad value can't break a read of others, and
+  what is kept for others is bounded (dht_guard.py).
 
 When this process dies in whatever way, the daemon ends by itself: at once if a connection to it was
 open (2 s, measured), else after the idle time below.
@@ -21,28 +24,21 @@ import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from hivemind.dht.crypto import RSASignatureValidator
 from hivemind.dht.node import DHTNode
-from hivemind.dht.routing import DHTID
-from hivemind.dht.validation import DHTRecord
-from hivemind.p2p import P2P, PeerID
+from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttributeAccessIssue]
-from hivemind.utils.crypto import RSAPrivateKey
 from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
 
 from jaxswarm.errors import InputError
-from jaxswarm.swarm import ports
-from jaxswarm.swarm.codec import Reason, RefusedError
+from jaxswarm.swarm import dht_guard, keys, ports
 from jaxswarm.swarm.config import DhtConfig
+from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
-from jaxswarm.swarm.identity import Identity, peer_of_packed
+from jaxswarm.swarm.identity import Identity, peer_of
 
 IDLE_TIMEOUT_S = 20.0
-SIGNATURE_BYTES = 1024
-"""Room for the signature of the largest accepted key, and its frame."""
 STOP_TIMEOUT_S = 2.0
 DAEMON_TIMEOUT_S = 10.0
 """Longer than a busy machine keeps a healthy daemon waiting; with `watch_s` still below 15 s."""
@@ -90,9 +86,17 @@ def leads_to(maddr: str) -> str | None:
 class Link:
     """A running DHT node. All methods belong on the event loop that started it."""
 
-    def __init__(self, p2p: P2P, node: DHTNode, config: DhtConfig, hosts: tuple[str, ...]):
+    def __init__(
+        self,
+        p2p: GuardedP2P,
+        node: DHTNode,
+        config: DhtConfig,
+        hosts: tuple[str, ...],
+        gate: Gate,
+    ):
         self.hosts = hosts
         self._p2p = p2p
+        self._gate = gate
         self._node = node
         self._config = config
 
@@ -119,8 +123,11 @@ class Link:
         hosts = previous.hosts if previous else config.host_maddrs
         await ports.wait_until_free(hosts)
         try:
+            # Else hivemind would make a new key there, and this node would be another peer.
+            if identity.put_back():
+                raise LinkError(f"its identity file {identity.path} was gone; written again")
             async with asyncio.timeout(config.startup_timeout_s):
-                p2p = await P2P.create(
+                p2p = await GuardedP2P.create(
                     identity_path=str(identity.path),
                     host_maddrs=hosts,
                     announce_maddrs=config.announce_maddrs or None,
@@ -131,10 +138,11 @@ class Link:
                     startup_timeout=config.startup_timeout_s,
                     idle_timeout=IDLE_TIMEOUT_S,
                 )
+                p2p.admit_by(gate)
                 node = await DHTNode.create(
                     p2p=p2p,
-                    node_id=DHTID.generate(identity.peer),  # a restarted node takes its old place
-                    record_validator=_Gatekeeper(identity.private_key, gate),
+                    node_id=dht_guard.place_of(p2p.peer_id),  # a restarted node takes its old place
+                    record_validator=Gatekeeper(identity.private_key, gate),
                     client_mode=config.client_mode,
                     wait_timeout=config.call_timeout_s / 2,
                     cache_locally=False,
@@ -145,21 +153,21 @@ class Link:
                     blacklist_time=5.0,
                     backoff_rate=1.0,
                 )
+                dht_guard.put_on_guard(node.protocol, gate, previous and previous._node.protocol)
                 visible = [str(maddr) for maddr in await p2p.get_visible_maddrs()]
         except TimeoutError as error:
             raise LinkError(f"no p2p daemon after {config.startup_timeout_s:g} s") from error
         except (EOFError, P2PDaemonError, OSError) as error:
             raise LinkError(str(error)) from error
         assert str(p2p.peer_id) == identity.peer, (p2p.peer_id, identity.peer)
-        if previous:
-            node.protocol.storage = previous._node.protocol.storage
-        return cls(p2p, node, config, ports.taken(hosts, visible))
+        return cls(p2p, node, config, ports.taken(hosts, visible), gate)
 
     async def store(self, key: str, tag: bytes, payload: bytes, expiration: float) -> bool:
         """Stores a signed record until `expiration`, in seconds since 1970. True if it was taken.
 
         A record that lives longer replaces the one before it under the same key and tag.
         """
+        payload = self._gate.access.seal(payload, keys.record_id(key), peer_of(tag))
         try:
             async with asyncio.timeout(self._config.call_timeout_s):
                 return await self._node.store(key, payload, expiration, subkey=tag)
@@ -181,7 +189,11 @@ class Link:
             except Exception:  # noqa: BLE001 as for `store`
                 return {}
             entries = found.value if found else {}
-            return {tag: (entry.value, entry.expiration_time) for tag, entry in entries.items()}
+            unseal, record_id = self._gate.access.unseal, keys.record_id(name)
+            return {
+                tag: (unseal(entry.value, record_id, peer_of(tag)), entry.expiration_time)
+                for tag, entry in entries.items()
+            }
 
         answers = await asyncio.gather(*(read(name) for name in names))
         return {name: found for name, found in zip(names, answers, strict=True) if found}
@@ -213,6 +225,22 @@ class Link:
             return None
         ahead_s = answer.dht_time - (asked + get_dht_time()) / 2
         return ahead_s if math.isfinite(ahead_s) else None
+
+    async def is_called_back_by(self, peer: str) -> bool:
+        """Whether a peer, asked to, can call this node."""
+        stub: Any = self._node.protocol.get_stub(PeerID.from_base58(peer))
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                answer = await stub.rpc_ping(
+                    PingRequest(peer=self._node.protocol.node_info, validate=True)
+                )
+        except Exception:  # noqa: BLE001 as for `store`
+            return False
+        return bool(answer.available)
+
+    def turned_away(self, maddr: str) -> str | None:
+        """Why the peer at this address and this node don't talk, if one of them is an outsider."""
+        return self._p2p.turned_away.get(peer_in(maddr))
 
     def knows(self, peer: str) -> bool:
         """Whether the peer answered lately, so that calls may go to it."""
@@ -253,46 +281,6 @@ class Link:
         except TimeoutError:
             child.kill()  # a stopped process takes no other signal
             await child.wait()
-
-
-class _Gatekeeper(RSASignatureValidator):
-    """hivemind's check of signatures, made strict, with the gate behind it.
-
-    By itself hivemind accepts any record that claims no owner.
-    """
-
-    # Only the frame at the very end: a text may hold the same characters.
-    _SIGNATURE_RE = re.compile(rb"\[signature:([A-Za-z0-9+/=]+)\]\Z")
-
-    def __init__(self, private_key: rsa.RSAPrivateKey, gate: Gate):
-        super().__init__(_NodeKey(private_key))
-        self._gate = gate
-
-    def validate(self, record: DHTRecord) -> bool:
-        try:
-            self._check(record)
-        except RefusedError as error:
-            self._gate.refusals.count(error.reason, record.key, record.subkey, record.value)
-            return False
-        return True
-
-    def _check(self, record: DHTRecord) -> None:
-        if len(record.value) > self._gate.limits.max_record_bytes + SIGNATURE_BYTES:
-            raise RefusedError(Reason.OVERSIZED)
-        try:
-            peer = peer_of_packed(record.subkey)
-        except ValueError as error:
-            raise RefusedError(Reason.UNSIGNED) from error
-        if not super().validate(record):
-            raise RefusedError(Reason.FORGED)
-        self._gate.admit(record.key, peer, self.strip_value(record), record.expiration_time)
-
-
-class _NodeKey(RSAPrivateKey):
-    """A key of our own in place of the new one that hivemind would make."""
-
-    def __init__(self, private_key: rsa.RSAPrivateKey):
-        self._private_key = private_key
 
 
 async def _answer(question: Awaitable[Result]) -> Result:

@@ -72,7 +72,10 @@ class DhtExchange:
             daemon doesn't start, or the manifest of the swarm differs.
         """
         try:
-            self._identity = open_identity(Path(self._config.identity_path))
+            backup = Path(self._config.identity_backup) if self._config.identity_backup else None
+            self._identity = open_identity(Path(self._config.identity_path), backup)
+            if self._identity.news:
+                self._on_event(self._identity.news)
             self._agent = Agent(self._config, self._manifest, self._identity, self._on_event)
             self._thread.start()
             self._call(self._agent.start())

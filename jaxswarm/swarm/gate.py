@@ -15,18 +15,24 @@ from types import MappingProxyType
 import msgpack
 
 from jaxswarm.swarm import codec, keys
-from jaxswarm.swarm.codec import Heartbeat, Reason, RefusedError
+from jaxswarm.swarm.access import Access
+from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import Limits
+from jaxswarm.swarm.refusal import Reason, RefusedError
 
 CLOCK_SKEW_S = 60.0
 """How far a peer's clock may be ahead before its records seem to ask for too long a life."""
 
 
+OPEN = Access()
+
+
 class Gate:
     """Judges records by their content, and counts what it refuses."""
 
-    def __init__(self, swarm: str, limits: Limits):
+    def __init__(self, swarm: str, limits: Limits, access: Access = OPEN):
         self.limits = limits
+        self.access = access
         self.refusals = Refusals()
         self._swarm = swarm
 
@@ -42,16 +48,17 @@ class Gate:
         Raises:
           RefusedError: it is not taken.
         """
-        ttl_s = expiration_time - time.time()
-        if not math.isfinite(ttl_s) or ttl_s > self.limits.max_ttl_s + CLOCK_SKEW_S:
-            raise RefusedError(Reason.EXPIRY)
-        record = codec.decode(_unwrap(value), peer, self.limits)
+        payload = self.access.unseal(_unwrap(value), record_id, peer)
+        record = codec.decode(payload, peer, self.limits)
         if isinstance(record, Heartbeat):
-            key = keys.members(self._swarm)
+            key, max_ttl_s = keys.members(self._swarm), self.limits.max_heartbeat_ttl_s
         else:
-            key = keys.output(self._swarm, record.position, peer)
+            key, max_ttl_s = keys.output(self._swarm, record.position, peer), self.limits.max_ttl_s
         if keys.record_id(key) != record_id:
             raise RefusedError(Reason.MISPLACED)
+        ttl_s = expiration_time - time.time()
+        if not math.isfinite(ttl_s) or ttl_s > max_ttl_s + CLOCK_SKEW_S:
+            raise RefusedError(Reason.EXPIRY)
 
 
 class Refusals:

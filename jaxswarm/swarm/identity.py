@@ -36,36 +36,51 @@ class Identity:
     """A node's key, held for as long as it lives.
 
     `peer`: its id in the swarm. `tag`: hivemind's owner mark, the subkey of all that it signs.
+    `news`: what a person should know of the file, "" if nothing: it was made, or put back.
     """
 
     path: Path
     private_key: rsa.RSAPrivateKey
     peer: str
     tag: bytes
+    news: str
     _lock: int
+
+    def put_back(self) -> bool:
+        """Writes the file again if somebody removed it. Whether it had to; raises OSError."""
+        if self.path.exists():
+            return False
+        _write(self.path, _packed(self.private_key))
+        return True
 
     def close(self) -> None:
         """Lets another node take the file. Call once."""
         os.close(self._lock)
 
 
-def open_identity(path: Path) -> Identity:
+def open_identity(path: Path, backup: Path | None = None) -> Identity:
     """Reads the key at `path`, makes one where there is none, and holds it against other nodes.
 
     The hold ends with the process, however it ends.
+
+    Args:
+      path: the key file.
+      backup: a second place. The key is put back from there if it is lost, and copied there if
+        that has none.
 
     Raises:
       InputError: the file is no key, can't be read or made, or a live node uses it.
     """
     try:
-        if not path.exists():
-            _create(path)
+        news = "" if path.exists() else _make_or_put_back(path, backup)
         lock = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise _explained(path, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        private_key = _parse(path, os.read(lock, _MAX_FILE_BYTES))
+        private_key = parse(path, os.read(lock, _MAX_FILE_BYTES), backup)
+        if backup and _back_up(private_key, backup):
+            news = f"{news} Copied to {backup}.".strip()
     except OSError as error:
         os.close(lock)
         raise _explained(path, error) from error
@@ -73,7 +88,32 @@ def open_identity(path: Path) -> Identity:
         os.close(lock)
         raise
     public_key = private_key.public_key()
-    return Identity(path, private_key, peer_id(public_key), owner_tag(public_key), lock)
+    return Identity(path, private_key, peer_id(public_key), owner_tag(public_key), news, lock)
+
+
+def _make_or_put_back(path: Path, backup: Path | None) -> str:
+    if backup and backup.exists():
+        data = backup.read_bytes()
+        parse(backup, data)
+        _write(path, data)
+        return f"Identity file {path} was lost; put back from {backup}."
+    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    _write(path, _packed(key))
+    made = f"A new identity was made, {path}: without it this node is another peer."
+    if backup:
+        return made
+    return f"{made} Keep a copy: cp -p {path} PLACE, or --config.swarm.identity_backup=PLACE."
+
+
+def _back_up(key: rsa.RSAPrivateKey, backup: Path) -> bool:
+    """Whether there was no backup; there is one now."""
+    try:
+        if backup.exists():
+            return False
+        _write(backup, _packed(key))
+    except OSError as error:
+        raise _explained(backup, error) from error
+    return True
 
 
 def _explained(path: Path, error: OSError) -> InputError:
@@ -138,19 +178,23 @@ def peer_of_packed(subkey: bytes) -> str:
         raise ValueError("no owner tag") from error
 
 
-def _create(path: Path) -> None:
-    """Writes a new key. Of two nodes that try at once, one wins and the other reads its key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    der = key.private_bytes(
-        serialization.Encoding.DER,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
+def _packed(key: rsa.RSAPrivateKey) -> bytes:
+    return _message(
+        key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
     )
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a key file whole. Of two nodes that try at once, one wins and the other reads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "wb") as file:
-            file.write(_message(der))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, path)
@@ -160,7 +204,8 @@ def _create(path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _parse(path: Path, data: bytes) -> rsa.RSAPrivateKey:
+def parse(path: Path, data: bytes, backup: Path | None = None) -> rsa.RSAPrivateKey:
+    """The key in a key file's bytes. Raises InputError if there is none."""
     try:
         key = serialization.load_der_private_key(_message_data(data), password=None)
         if not isinstance(key, rsa.RSAPrivateKey):
@@ -168,11 +213,12 @@ def _parse(path: Path, data: bytes) -> rsa.RSAPrivateKey:
         if not KEY_BITS <= key.key_size <= MAX_KEY_BITS:
             raise ValueError("no RSA key of an accepted size")
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        again = f"cp {backup} {path}" if backup and backup.exists() else "put a backup of it back"
         raise InputError(
             f"identity file {path}",
             got=f"{len(data)} bytes that are no key of a node",
             expected=f"an RSA key of {KEY_BITS} to {MAX_KEY_BITS} bits in libp2p's protobuf form",
-            remedy="name the right file, or a path where none is: a new key is made there",
+            remedy=f"{again}, or name a path where none is: a new key is made there",
         ) from error
     return key
 

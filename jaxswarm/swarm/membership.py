@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from jaxswarm.swarm import rounds
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
 from jaxswarm.swarm.codec import Heartbeat
+from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.manifest import Fields
 from jaxswarm.swarm.rounds import Member
+
+DEFAULTS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +29,22 @@ class Membership:
     now: how old it is only the peers' clocks could tell.
     """
 
-    def __init__(self, manifest: Fields, ttl_s: float):
+    def __init__(self, manifest: Fields, ttl_s: float, max_members: int = DEFAULTS.max_members):
         self._manifest = manifest
         self._ttl_s = ttl_s
+        self._max_members = max_members
         self._heard: dict[str, _Heard] = {}
 
     def hear(self, peer: str, heartbeat: Heartbeat, expiration: float, now: float) -> None:
-        """Takes note of a peer's heartbeat.
+        """Takes note of a peer's heartbeat. Once the table is full, no newcomer puts anybody out.
 
         Args:
           expiration: until when the DHT keeps it, in seconds since 1970 by the peer's clock.
           now: seconds of this node's monotonic clock.
         """
         known = self._heard.get(peer)
+        if known is None and len(self._heard) >= self._max_members:
+            return
         if known is None or expiration > known.expiration:
             self._heard[peer] = _Heard(heartbeat, expiration, now)
 

@@ -81,7 +81,8 @@ class Uplink:
         """Starts the daemon where it listened before, if it can; dials whom it knows.
 
         Raises:
-          InputError: an address or port can't be used, or the daemon doesn't start.
+          InputError: an address or port can't be used, the daemon doesn't start, or the initial
+            peers say that this node doesn't belong to their swarm.
         """
         try:
             self.link = await self._start_link()
@@ -98,11 +99,25 @@ class Uplink:
         initial = self._config.initial_peers
         answered = await self._dial(self._known())
         if initial and not answered & set(initial):
+            if not answered:
+                self._check_access(self.link)
             company = f"in touch with {len(answered)} known peers" if answered else "going on alone"
             self._on_event(
                 f"none of the {len(initial)} initial peers answers ({', '.join(initial)}): "
                 f"{company}, trying again meanwhile"
             )
+
+    def _check_access(self, link: Link) -> None:
+        """Raises if no initial peer talks to us, and one of them because we don't belong."""
+        for maddr in self._config.initial_peers:
+            if reason := link.turned_away(maddr):
+                raise InputError(
+                    f"initial peer {maddr}",
+                    got=reason,
+                    expected="a member of this node's swarm, private or open",
+                    remedy="give all nodes the same swarm.secret_file and swarm.allowed_peers, and "
+                    "the same swarm.name",
+                )
 
     def loops(self) -> tuple[Coroutine[None, None, None], ...]:
         """What is to run until the node leaves."""

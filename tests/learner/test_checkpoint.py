@@ -149,9 +149,83 @@ def test_a_damaged_checkpoint_is_one_clear_line(checkpointer, tmp_path):
     for damage in ("metadata/metadata", "state/_METADATA", "state"):
         path = tmp_path / "run" / "0" / damage
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with pytest.raises(InputError, match="expected a whole checkpoint") as caught:
-            checkpointer.restore(abstract(state))
-        assert "\n" not in str(caught.value)
+        for summed in (True, False):
+            if not summed:
+                (tmp_path / "run" / "0" / "checksums.json").unlink(missing_ok=True)
+            with pytest.raises(InputError, match="expected a whole checkpoint") as caught:
+                checkpointer.restore(abstract(state))
+            assert "\n" not in str(caught.value)
+
+
+def largest_file(checkpoint: Path) -> Path:
+    return max(checkpoint.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(bytes(content))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty_out(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("save_async", [True, False], ids=["async", "sync"])
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, empty_out, Path.unlink])
+def test_after_damage_the_last_whole_checkpoint_is_used_and_the_run_goes_on(
+    tmp_path, damage, save_async
+):
+    run = tmp_path / "run"
+    checkpointer = Checkpointer(run, tiny.CONFIG, keep=3, save_async=save_async)
+    states = [make_state(seed) for seed in range(4)]
+    for step in range(3):
+        checkpointer.save(step, states[step], {"round": step})
+    checkpointer.close()
+    for step in (1, 2):
+        damage(largest_file(run / str(step)))
+    checkpointer = Checkpointer(run, tiny.CONFIG, keep=3, save_async=save_async)
+    restored, notes = checkpointer.restore(abstract(states[0]))
+    assert_same(restored, states[0])
+    assert notes == {"round": 0}
+    assert len(checkpointer.put_aside) == 2
+    assert all("is now" in line and "\n" not in line for line in checkpointer.put_aside)
+    assert sorted(path.name for path in run.glob("damaged-*")) == ["damaged-1", "damaged-2"]
+    assert checkpointer.latest() == 0
+    checkpointer.save(1, states[3], {"round": 1})
+    checkpointer.wait()
+    assert_same(checkpointer.restore(abstract(states[0]))[0], states[3])
+    checkpointer.close()
+
+
+def test_where_all_are_damaged_none_is_touched_and_nothing_begins_anew(checkpointer, tmp_path):
+    state = make_state()
+    for step in (0, 1):
+        checkpointer.save(step, state, NOTES)
+    checkpointer.wait()
+    for step in (0, 1):
+        flip_a_bit(largest_file(tmp_path / "run" / str(step)))
+    with pytest.raises(InputError, match=r"checkpoint .*/1: got '.*has another content'"):
+        checkpointer.restore(abstract(state))
+    assert checkpointer.latest() == 1
+
+
+def test_damage_is_noticed_without_checksums_where_no_array_can_be_made_of_it(
+    checkpointer, tmp_path
+):
+    state = make_state()
+    checkpointer.save(0, state, NOTES)
+    checkpointer.wait()
+    (tmp_path / "run" / "0" / "checksums.json").unlink()
+    assert_same(checkpointer.restore(abstract(state))[0], state)
+    cut(largest_file(tmp_path / "run" / "0"))
+    with pytest.raises(InputError, match="expected a whole checkpoint") as caught:
+        checkpointer.restore(abstract(state))
+    assert "\n" not in str(caught.value)
 
 
 WRITER = """

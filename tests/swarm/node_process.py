@@ -20,6 +20,7 @@ import psutil
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position, Reply, StageOutput
+from jaxswarm.swarm.identity import open_identity
 from jaxswarm.swarm.waiting import Gathered
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -55,6 +56,8 @@ class NodeProcess:
 
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
+        if not (self.directory / "identity.key").exists():  # so that it is no news
+            open_identity(self.directory / "identity.key").close()
         self.stderr = self.directory / "stderr"
         self.events: list[str] = []
         self.played: list[tuple[Position, frozenset[str]]] = []

@@ -35,7 +35,7 @@ def test_hivemind_reads_our_key_file_and_we_read_its(tmp_path: Path) -> None:
 
 
 def test_our_owner_tag_is_the_one_under_which_hivemind_signs(tmp_path: Path) -> None:
-    from jaxswarm.swarm.dht import _NodeKey
+    from jaxswarm.swarm.dht_guard import _NodeKey
 
     identity = open_identity(tmp_path / "key")
     identity.close()

@@ -152,6 +152,24 @@ def test_a_daemon_that_dies_is_replaced_under_the_same_address(pair) -> None:
     assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
 
 
+def test_a_node_whose_key_file_is_removed_stays_the_same_peer(pair) -> None:
+    a, b = pair
+    peer, key = a.peer, a.directory / "identity.key"
+    content = key.read_bytes()
+    key.unlink()
+    a.daemon().kill()
+    until(lambda: any("runs again" in event for event in events(a)))
+    assert any(f"its identity file {key} was gone; written again" in event for event in a.events)
+    assert key.read_bytes() == content
+    assert a.peer == peer
+    assert run_stage(ANSWER, a, b) == [{"b"}, {"a"}]
+
+
+def events(node: NodeProcess) -> list[str]:
+    node.call("refused")
+    return node.events
+
+
 def error_of(node: NodeProcess, method: str, *args: object) -> str:
     """The clear line by which the call failed; empty if it did not."""
     try:

@@ -145,3 +145,66 @@ def test_keys_of_other_kinds_and_sizes_have_no_tag() -> None:
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
     with pytest.raises(ValueError, match="accepted size"):
         peer_of(owner_tag(short))
+
+
+def test_making_an_identity_offers_a_backup_once(tmp_path: Path) -> None:
+    path = tmp_path / "identity.key"
+    made = open_identity(path)
+    made.close()
+    assert f"cp -p {path} PLACE" in made.news
+    again = open_identity(path)
+    again.close()
+    assert again.news == ""
+
+
+def test_a_lost_identity_is_put_back_from_its_backup(tmp_path: Path) -> None:
+    path, backup = tmp_path / "run" / "identity.key", tmp_path / "elsewhere" / "backup.key"
+    made = open_identity(path, backup)
+    made.close()
+    assert "made" in made.news
+    assert f"Copied to {backup}." in made.news
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o400
+    path.unlink()
+    found = open_identity(path, backup)
+    found.close()
+    assert found.peer == made.peer
+    assert found.news == f"Identity file {path} was lost; put back from {backup}."
+
+
+def test_a_key_that_was_made_before_is_backed_up_at_the_next_start(tmp_path: Path) -> None:
+    open_identity(tmp_path / "key").close()
+    later = open_identity(tmp_path / "key", tmp_path / "backup")
+    later.close()
+    assert later.news == f"Copied to {tmp_path / 'backup'}."
+    assert (tmp_path / "backup").read_bytes() == (tmp_path / "key").read_bytes()
+
+
+def test_a_torn_key_names_the_backup_and_a_torn_backup_itself(tmp_path: Path) -> None:
+    path, backup = tmp_path / "key", tmp_path / "backup"
+    open_identity(path, backup).close()
+    path.chmod(0o600)
+    path.write_bytes(backup.read_bytes()[:100])
+    with pytest.raises(InputError, match=rf"identity file {path}.*cp {backup} {path}"):
+        open_identity(path, backup)
+    path.unlink()
+    backup.chmod(0o600)
+    backup.write_bytes(b"torn")
+    with pytest.raises(InputError, match=rf"identity file {backup}: got '4 bytes that are no key"):
+        open_identity(path, backup)
+    assert not path.exists(), "no new identity is made where a backup should have served"
+
+
+def test_a_backup_where_no_file_can_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=rf"identity file {tmp_path / 'file' / 'backup'}"):
+        open_identity(tmp_path / "key", tmp_path / "file" / "backup")
+
+
+def test_a_key_file_that_is_removed_under_a_live_node_is_written_again(tmp_path: Path) -> None:
+    live = open_identity(tmp_path / "key")
+    assert not live.put_back()
+    content = live.path.read_bytes()
+    live.path.unlink()
+    assert live.put_back()
+    assert live.path.read_bytes() == content
+    live.close()

@@ -63,3 +63,12 @@ def test_forget_drops_whom_the_dht_no_longer_keeps() -> None:
     members.hear("here", BEAT, expiration=time.time() + 10.0, now=0.0)
     members.forget()
     assert peers(members, 0.0) == ["here"]
+
+
+def test_a_flood_of_newcomers_puts_nobody_out_and_stays_bounded() -> None:
+    members = Membership(MANIFEST, ttl_s=1e9, max_members=3)
+    for peer in "abcdef":
+        members.hear(peer, BEAT, expiration=time.time() + 10.0, now=0.0)
+    assert peers(members, 0.0) == ["a", "b", "c"]
+    members.hear("a", dataclasses.replace(BEAT, gone=True), expiration=time.time() + 20.0, now=1.0)
+    assert peers(members, 1.0) == ["b", "c"]

@@ -1,11 +1,14 @@
 """What a peer without manners offers is refused, counted by reason, and does no harm."""
 
+import math
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgpack
+import psutil
 import pytest
 from attacker_process import AttackerProcess
 from node_process import MANIFEST, NodeProcess, output, until
@@ -13,6 +16,7 @@ from node_process import MANIFEST, NodeProcess, output, until
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.swarm import codec, keys
 from jaxswarm.swarm.codec import Heartbeat
+from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.identity import open_identity, peer_of
 from jaxswarm.swarm.manifest import Manifest
 
@@ -47,6 +51,14 @@ def output_of(peer: str, position: Position = POSITION) -> bytes:
     return codec.encode_output(StageOutput(peer, position, (reply,)))
 
 
+def text_of(peer: str, text: str) -> bytes:
+    return codec.encode_output(StageOutput(peer, POSITION, (Reply("0123456789abcdef", text),)))
+
+
+def not_finite(peer: str) -> bytes:
+    return output_of(peer).replace(msgpack.packb(0), msgpack.packb(math.nan), 1)
+
+
 def tag_of(node: NodeProcess) -> bytes:
     """Read from a copy: the node holds its own file."""
     copy = shutil.copy(node.directory / "identity.key", node.directory / "copy.key")
@@ -71,6 +83,7 @@ def test_bad_records_are_refused_by_reason_and_the_swarm_goes_on(victims, attack
         ("unsigned", MEMBERS, heartbeat(), {"tag": b"anybody"}),
         ("forged", victims_place, output_of(b.peer), stolen),
         ("forged", place, output_of(peer), {**own, "signed": False}),
+        ("forged", place, output_of(peer), {**own, "signature": b"A"}),
         ("oversized", place, b"\0" * 600_000, own),
         ("malformed", place, b"\xc1 no msgpack", own),
         ("malformed", place, {"no": "bytes"}, own),
@@ -79,6 +92,11 @@ def test_bad_records_are_refused_by_reason_and_the_swarm_goes_on(victims, attack
         ("misplaced", victims_place, output_of(peer), own),
         ("misplaced", MEMBERS, output_of(peer), own),
         ("expiry", place, output_of(peer), {**own, "ttl_s": 1e6}),
+        ("expiry", place, output_of(peer), {**own, "ttl_s": math.inf}),
+        ("expiry", place, output_of(peer), {**own, "ttl_s": math.nan}),
+        ("expiry", MEMBERS, heartbeat(), {**own, "ttl_s": 3600.0}),
+        ("malformed", place, text_of(peer, "bell \x07"), own),
+        ("malformed", place, not_finite(peer), own),
     ]
     expected: Counter[str] = Counter()
     for reason, key, payload, how in offers:
@@ -125,3 +143,77 @@ def test_an_honest_record_of_a_stranger_is_read(victims, attacker) -> None:
     until(lambda: peer in a.others())
     (read,) = a.call("gather", POSITION, 2.0).outputs
     assert read.replies[0].text == "of the attacker"
+
+
+def test_ten_thousand_records_of_one_peer_are_bounded_and_counted(victims, attacker) -> None:
+    a, b = victims
+    peer = peer_of(attacker.tag)
+    positions = [Position(index // 3, index % 3) for index in range(10_000)]
+    payload = {position: output_of(peer, position) for position in positions}
+    places = [keys.output("test", position, peer) for position in positions]
+    before = psutil.Process(a.pid).memory_info().rss
+    began, limits = time.monotonic(), Limits()
+    taken = attacker.flood(places, list(payload.values()))
+    spells = 1 + (time.monotonic() - began) / limits.place_s
+    refused = a.call("refused")
+    assert taken + refused["too_many"] == 10_000
+    assert set(refused) == {"too_many"}
+    grown = psutil.Process(a.pid).memory_info().rss - before
+    assert grown < 32 << 20, f"{grown / 2**20:.0f} MiB for 10,000 records"
+    assert limits.max_kept <= taken <= limits.max_kept * spells
+    assert read_by_both(a, b) == [{"b"}, {"a"}]
+
+
+@pytest.mark.usefixtures("victims")
+def test_nothing_is_put_into_the_cache_of_a_node(attacker) -> None:
+    place = keys.output("test", POSITION, peer_of(attacker.tag))
+    payload = output_of(peer_of(attacker.tag))
+    assert not attacker.offer(place, payload, tag=attacker.tag, in_cache=True)
+    assert attacker.ask(place) == {}
+    assert attacker.offer(place, payload, tag=attacker.tag)
+    assert attacker.tag in attacker.ask(place)
+
+
+@pytest.mark.parametrize("rpc", ["rpc_ping", "rpc_store", "rpc_find"])
+def test_calls_of_any_bytes_are_survived(victims, attacker, rpc: str) -> None:
+    a, b = victims
+    many_keys = (b"\x12" if rpc == "rpc_find" else b"\x0a") + b"\x14" + b"k" * 20
+    for request in (b"", b"\xff", b"\x0a\x02\x0a\xff", many_keys, many_keys * 1000, b"\0" * 1000):
+        assert attacker.call_with(rpc, request)
+    assert read_by_both(a, b) == [{"b"}, {"a"}]
+
+
+def test_a_peer_that_says_nothing_is_there_for_ever_hides_nothing(node, victims, attacker) -> None:
+    """Told to one that keeps no records itself and so must ask, while the honest one is slow."""
+    a, b = victims
+    b.close()
+    asker = node("asker", initial_peers=(a.maddr,), client_mode=True).join()
+    until(lambda: attacker.holds(MEMBERS))
+    a.call("publish", output(a.peer, POSITION, "a"))
+    place = keys.output("test", POSITION, a.peer)
+    attacker.lie(place, math.inf)
+    honest = psutil.Process(a.pid)
+    peer = a.peer
+    honest.suspend()
+    try:
+        asker.begin("read", POSITION, [peer])
+        until(lambda: attacker.lies_told(place))
+    finally:
+        honest.resume()
+    assert asker.end()[peer].replies[0].text == "a"
+
+
+@pytest.mark.parametrize("at", [None, MEMBERS], ids=["its own place", "a place of its choice"])
+def test_a_peer_keeps_records_for_others_only_in_its_own_place(victims, at: str | None) -> None:
+    a, _ = victims
+    attacker = AttackerProcess(a.maddr, at)
+    try:
+        if at is None:
+            until(lambda: attacker.holds(MEMBERS))
+            return
+        (first,) = (member.heard_at for member in a.call("look"))
+        for beats in range(1, 7):
+            until(lambda beats=beats: a.call("look")[0].heard_at >= first + 0.5 * beats)
+        assert not attacker.holds(MEMBERS)
+    finally:
+        attacker.dispose()

@@ -1,0 +1,88 @@
+"""Before a run: will it work here? `python -m jaxswarm.doctor --config configs/gsm8k.py`
+
+Takes the flags of jaxswarm.main, changes nothing, and takes seconds. Each line is ok, a warning or
+a failure with its remedy. Exit codes: 0 no failure; 1 a failure; 2 the flags can't be used.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from jaxswarm import assemble, flags
+from jaxswarm.doctor import identity, machine
+from jaxswarm.doctor.findings import Finding, Level, run
+from jaxswarm.errors import InputError
+from jaxswarm.model import sharding, sources
+from jaxswarm.model.config import ModelConfig
+
+
+def main() -> int:
+    """Returns the exit code."""
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    try:
+        config = flags.parse(values)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    worst = 0
+    for finding in examine(config):
+        print(finding, flush=True)
+        worst = max(worst, finding.level == Level.FAILURE)
+    return int(worst)
+
+
+def examine(config: flags.Config) -> Iterator[Finding]:
+    """Everything, one check after the other; none keeps the others from being made."""
+    yield from run("versions", lambda: machine.versions(machine.requirements()))
+    models: list[ModelConfig] = []
+    yield from run("model", lambda: _model(config, models))
+    yield from run("data", lambda: _data(config))
+    for model in models:
+        yield from run("devices", lambda model=model: _devices(config, model))
+        yield from run("disk", lambda model=model: _disk(config, model))
+    if config.swarm.enabled:
+        yield from run("swarm", lambda: _swarm(config), patience_s=90.0)
+
+
+def _model(config: flags.Config, found: list[ModelConfig]) -> Iterator[Finding]:
+    model = sources.look_up(config.model.source)
+    found.append(model)
+    size = f"{model.num_parameters / 1e6:,.1f}M parameters"
+    yield Finding(Level.OK, "model", f"{config.model.source}, {size}")
+
+
+def _data(config: flags.Config) -> Iterator[Finding]:
+    data = assemble.data(config)
+    count = f"{len(data.train)} questions to learn from, {len(data.held_out)} held out"
+    yield Finding(Level.OK, "data", f"{config.data.source}, {count}")
+
+
+def _devices(config: flags.Config, model: ModelConfig) -> Iterator[Finding]:
+    mesh = assemble.mesh(config)
+    sharding.check_divides(model, mesh, questions=config.stages.questions)
+    yield from machine.devices(model, mesh)
+    needed = machine.memory_needed(config, model, mesh, assemble.dtype(config.model.dtype))
+    yield from machine.memory(needed, machine.memory_had(mesh))
+
+
+def _disk(config: flags.Config, model: ModelConfig) -> Iterator[Finding]:
+    directory = assemble.output_directory(config)
+    yield from machine.disk(directory, model, config.output.keep_checkpoints)
+
+
+def _swarm(config: flags.Config) -> Iterator[Finding]:
+    from jaxswarm.doctor import network
+
+    settings = assemble.dht_config(config)
+    backup = Path(settings.identity_backup) if settings.identity_backup else None
+    yield from identity.identity(Path(settings.identity_path), backup)
+    if config.swarm.secret_file:
+        yield from network.secret(Path(config.swarm.secret_file).expanduser())
+    yield from network.network(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

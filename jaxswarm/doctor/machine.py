@@ -1,0 +1,130 @@
+"""What this machine has, and what the run will need of it."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import psutil
+from jax.sharding import Mesh
+from packaging.requirements import Requirement
+
+from jaxswarm.doctor.findings import Finding, Level
+from jaxswarm.flags import Config
+from jaxswarm.model.config import ModelConfig
+
+LARGE_FOR_A_CPU = 100e6
+"""Parameters above which a stage on a CPU takes minutes."""
+STATE_BYTES = 12
+"""Of a parameter in a checkpoint: the master copy and two moments, in float32."""
+
+
+def requirements() -> tuple[str, ...]:
+    """What the installed package asks for, without its extras."""
+    asked = importlib.metadata.requires("jaxswarm") or ()
+    return tuple(line for line in asked if "extra ==" not in line)
+
+
+def versions(required: Sequence[str]) -> Iterator[Finding]:
+    """Whether each package is there in a version that will do."""
+    wrong = []
+    for line in required:
+        wanted = Requirement(line)
+        try:
+            found = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+            continue
+        if not wanted.specifier.contains(found, prereleases=True):
+            wrong.append(f"{wanted.name} {found} is not {wanted.specifier}")
+    if wrong:
+        remedy = "pip install -e . -c constraints.txt"
+        yield Finding(Level.FAILURE, "versions", ", ".join(wrong), remedy)
+    else:
+        python = ".".join(map(str, sys.version_info[:3]))
+        yield Finding(
+            Level.OK,
+            "versions",
+            f"Python {python}, JAX {jax.__version__}, {len(required)} packages",
+        )
+
+
+def devices(model: ModelConfig, mesh: Mesh) -> Iterator[Finding]:
+    """What JAX sees, and whether it is enough to wait for."""
+    kind, count = mesh.devices.flat[0].device_kind, mesh.size
+    shape = ", ".join(f"{name} {size}" for name, size in mesh.shape.items())
+    found = f"{count} x {kind}, mesh {shape}"
+    if mesh.devices.flat[0].platform == "cpu" and model.num_parameters > LARGE_FOR_A_CPU:
+        remedy = (
+            "if there is an accelerator, install its extra ('.[cuda]' or '.[tpu]'); else expect "
+            "minutes a stage"
+        )
+        yield Finding(Level.WARNING, "devices", found, remedy)
+    else:
+        yield Finding(Level.OK, "devices", found)
+
+
+def memory(needed: float, had: float) -> Iterator[Finding]:
+    """Bytes of one device, or of this machine where devices share its memory."""
+    found = f"about {needed / 1e9:.1f} GB needed, {had / 1e9:.1f} GB there"
+    remedy = (
+        "lower grpo.vocab_slice, raise grpo.micro_batches, lower generation.limit or grpo.group, "
+        "spread over more devices by mesh.fsdp, or choose a smaller model"
+    )
+    if needed > had:
+        yield Finding(Level.FAILURE, "memory", found, remedy)
+    elif needed > 0.85 * had:
+        yield Finding(Level.WARNING, "memory", found, remedy)
+    else:
+        yield Finding(Level.OK, "memory", found)
+
+
+def memory_needed(config: Config, model: ModelConfig, mesh: Mesh, dtype: str) -> float:
+    """Bytes on one device at the peak, the train step's: an estimate, good to a quarter or so."""
+    grpo, generation = config.grpo, config.generation
+    width = 2 if dtype == "bfloat16" else 4
+    pieces = mesh.shape["fsdp"] * mesh.shape["tensor"]
+    # The state, the gradients, a copy in the compute dtype, the reference.
+    of_weight = STATE_BYTES + 4 + (width if width < 4 else 0) + (4 if grpo.beta else 0)
+    if mesh.devices.flat[0].platform == "cpu":
+        of_weight += STATE_BYTES  # what a checkpoint that is being written holds; else on the host
+    weights = of_weight * model.num_parameters / pieces
+    rows = config.stages.questions * grpo.group / (mesh.shape["data"] * mesh.shape["fsdp"])
+    at_a_time = min(grpo.vocab_slice, model.vocab_size)
+    logits = 2 * 4 * rows / grpo.micro_batches * generation.limit * at_a_time
+    length = max(generation.prompt_buckets) + generation.limit
+    cache = rows * length * model.num_layers * 2 * model.num_kv_heads * model.head_dim * width
+    kept = rows / grpo.micro_batches * length * model.num_layers * model.hidden_size * width
+    return weights + logits + max(cache, kept)
+
+
+def memory_had(mesh: Mesh) -> float:
+    """Bytes that one device of the mesh can give."""
+    device = mesh.devices.flat[0]
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return psutil.virtual_memory().available / mesh.size
+
+
+def disk(directory: Path, model: ModelConfig, keep: int) -> Iterator[Finding]:
+    """Whether the run's directory can be written, and has room for its checkpoints."""
+    there = directory.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        remedy = "name another one by --config.output.directory, or make it writable"
+        yield Finding(Level.FAILURE, "disk", f"{directory} can't be made or written", remedy)
+        return
+    free, one = shutil.disk_usage(there).free, STATE_BYTES * model.num_parameters
+    found = f"{free / 1e9:.1f} GB free for {keep} checkpoints of {one / 1e9:.1f} GB and a new one"
+    remedy = "free some space, or name another place by --config.output.directory"
+    if free < one:
+        yield Finding(Level.FAILURE, "disk", found, remedy)
+    elif free < (keep + 1) * one:
+        yield Finding(Level.WARNING, "disk", found, f"{remedy}; or lower output.keep_checkpoints")
+    else:
+        yield Finding(Level.OK, "disk", found)

@@ -1,0 +1,220 @@
+"""Each check of the doctor made to fail, on real files and the real program."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from configs import gsm8k, tiny
+from jaxswarm.doctor import machine
+from jaxswarm.doctor.__main__ import examine
+from jaxswarm.doctor.findings import Finding, Level, run
+from jaxswarm.doctor.identity import identity
+from jaxswarm.errors import InputError
+from jaxswarm.model import sources
+from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.sharding import make_mesh
+from jaxswarm.swarm.identity import open_identity
+
+ROOT = Path(__file__).parents[2]
+MEASURED = {
+    "stages.questions": 2,
+    "grpo.group": 4,
+    "grpo.micro_batches": 1,
+    "generation.limit": 128,
+}
+"""The flags of benchmarks/results/real_swarm.json."""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ConfigDict:
+    config = tiny.get_config()
+    config.swarm.enabled = False
+    config.mesh.fsdp, config.mesh.data = 1, -1
+    config.output.directory = str(tmp_path / "run")
+    return config
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelConfig:
+    return sources.open_source(tiny.get_config().model.source).config
+
+
+@pytest.fixture(scope="module")
+def huge(model: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(model, hidden_size=65_536, intermediate_size=262_144)
+
+
+def by_what(findings: Iterator[Finding] | list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def test_a_healthy_machine_has_nothing_but_ok(config: ConfigDict) -> None:
+    found = by_what(examine(config))
+    assert {what: finding.level for what, finding in found.items()} == dict.fromkeys(
+        ("versions", "model", "data", "devices", "memory", "disk"), Level.OK
+    )
+    assert not Path(config.output.directory).exists(), "the doctor changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("model.source", "/no/such/model", "model"),
+        ("data.source", "./nowhere.jsonl", "data"),
+        ("mesh.tensor", 3, "devices"),
+        ("stages.questions", 7, "devices"),
+        ("generation.limit", 10**9, "memory"),
+    ],
+)
+def test_what_the_config_asks_for_and_can_t_be_had_is_a_failure(
+    config: ConfigDict, key: str, value: object, what: str
+) -> None:
+    config.update_from_flattened_dict({key: value})
+    found = by_what(examine(config))
+    assert found[what].level == Level.FAILURE
+    assert str(value) in str(found[what]) or what == "memory"
+    others = {finding.level for other, finding in found.items() if other != what}
+    assert others == {Level.OK}, "one failure keeps no other check from being made"
+
+
+def test_versions_that_are_missing_or_old_are_named() -> None:
+    (finding,) = machine.versions(["no-such-package>=1", "msgpack>=999", "msgpack>=1.0"])
+    assert finding.level == Level.FAILURE
+    assert "no-such-package is missing, msgpack" in finding.found
+    assert "is not >=999" in finding.found
+
+
+def test_a_large_model_on_a_cpu_is_a_warning(huge: ModelConfig) -> None:
+    mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
+    (finding,) = machine.devices(huge, mesh)
+    assert finding.level == Level.WARNING
+    assert "minutes a stage" in finding.remedy
+
+
+def test_memory_is_compared_with_what_this_machine_has(
+    model: ModelConfig, huge: ModelConfig
+) -> None:
+    mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
+    config, had = tiny.get_config(), machine.memory_had(mesh)
+    levels = [
+        next(machine.memory(machine.memory_needed(config, each, mesh, "float32"), had)).level
+        for each in (model, huge)
+    ]
+    assert levels == [Level.OK, Level.FAILURE]
+    assert next(machine.memory(0.9 * had, had)).level == Level.WARNING
+
+
+def test_the_estimate_of_memory_is_near_what_was_measured() -> None:
+    """Qwen2.5-0.5B in float32 on a CPU: 13.93 GB at the peak."""
+    sizes = {"hidden_size": 896, "intermediate_size": 4864, "num_layers": 24, "vocab_size": 151936}
+    heads = {"num_heads": 14, "num_kv_heads": 2, "head_dim": 64, "tie_embeddings": True}
+    base = sources.open_source(tiny.get_config().model.source).config
+    qwen = dataclasses.replace(base, **sizes, **heads)
+    config = gsm8k.get_config()
+    config.update_from_flattened_dict(MEASURED)
+    mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
+    assert machine.memory_needed(config, qwen, mesh, "float32") == pytest.approx(13.93e9, rel=0.25)
+
+
+def test_a_disk_too_small_is_a_failure_and_one_too_small_for_all_a_warning(
+    tmp_path: Path, model: ModelConfig, huge: ModelConfig
+) -> None:
+    (finding,) = machine.disk(tmp_path / "run", huge, keep=2)
+    assert finding.level == Level.FAILURE
+    assert "GB free for 2 checkpoints of" in finding.found
+    (finding,) = machine.disk(tmp_path / "run", model, keep=10**9)
+    assert finding.level == Level.WARNING
+
+
+def test_a_directory_that_can_t_be_made_is_a_failure(tmp_path: Path, model: ModelConfig) -> None:
+    (tmp_path / "file").write_text("")
+    (finding,) = machine.disk(tmp_path / "file" / "run", model, keep=2)
+    assert finding.level == Level.FAILURE
+    assert "can't be made or written" in finding.found
+
+
+def test_an_identity_is_looked_at_from_every_side_and_nothing_is_made(tmp_path: Path) -> None:
+    path, backup = tmp_path / "key", tmp_path / "backup"
+    found = by_what(identity(path, None))["identity"]
+    assert (found.level, found.found) == (Level.WARNING, f"no key at {path}")
+    assert list(tmp_path.iterdir()) == []
+
+    live = open_identity(path)
+    assert "a live node uses" in by_what(identity(path, None))["identity"].found
+    live.close()
+    assert by_what(identity(path, None))["backup"].level == Level.WARNING
+    assert "none yet" in by_what(identity(path, backup))["backup"].found
+
+    open_identity(path, backup).close()
+    assert {finding.level for finding in identity(path, backup)} == {Level.OK}
+    path.chmod(0o444)
+    assert by_what(identity(path, backup))["identity"].remedy.endswith(f"chmod 400 {path}")
+
+    path.unlink()
+    found = by_what(identity(path, backup))["identity"]
+    assert (found.level, "will be put back" in found.found) == (Level.OK, True)
+    open_identity(path).close()
+    assert by_what(identity(path, backup))["backup"].level == Level.FAILURE
+    backup.chmod(0o600)
+    backup.write_bytes(b"torn")
+    with pytest.raises(InputError, match="no key of a node"):
+        list(identity(path, backup))
+
+
+def test_a_check_that_hangs_or_fails_is_a_failure_and_a_bug_stays_a_bug() -> None:
+    ends = threading.Event()
+
+    def hangs() -> Iterator[Finding]:
+        ends.wait()
+        yield from ()
+
+    def refuses() -> Iterator[Finding]:
+        yield Finding(Level.OK, "first", "good")
+        raise InputError("a thing", got=1, expected="2", remedy="mend it")
+
+    def breaks() -> Iterator[Finding]:
+        raise ZeroDivisionError
+        yield
+
+    began = time.monotonic()
+    (finding,) = run("slow", hangs, patience_s=0.2)
+    ends.set()
+    assert time.monotonic() - began < 5.0
+    assert (finding.level, finding.found) == (Level.FAILURE, "no answer in 0.2 s")
+    assert [f.level for f in run("bad", refuses)] == [Level.OK, Level.FAILURE]
+    with pytest.raises(ZeroDivisionError):
+        run("bug", breaks)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        ([], 0, "ok       peers"),
+        (["--config.model.source=/no/model"], 1, "failure  model"),
+        (["--config.no.such.key=1"], 2, "error: the command line"),
+    ],
+)
+def test_the_program_ends_with_its_verdict_in_seconds(
+    tmp_path: Path, flags: list[str], code: int, said: str
+) -> None:
+    command = [sys.executable, "-m", "jaxswarm.doctor", f"--config={ROOT}/configs/tiny.py"]
+    directory = f"--config.output.directory={tmp_path / 'run'}"
+    done = subprocess.run(
+        [*command, directory, *flags],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": ""},
+    )
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

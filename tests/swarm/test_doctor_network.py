@@ -1,0 +1,104 @@
+"""What the doctor says of the network, with real peers that are dead, private or late."""
+
+import dataclasses
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attacker_process import AttackerProcess
+from node_process import QUICK, NodeProcess
+
+from jaxswarm.doctor.findings import Finding, Level, run
+from jaxswarm.doctor.network import network, reachability
+from jaxswarm.swarm.access import Access
+from jaxswarm.swarm.config import DhtConfig
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DhtConfig:
+    return DhtConfig("test", str(tmp_path / "identity.key"), **QUICK)
+
+
+def looked_at(config: DhtConfig, **changes: object) -> dict[str, Finding]:
+    changed = dataclasses.replace(config, **changes)
+    return {finding.what: finding for finding in run("swarm", lambda: network(changed), 60.0)}
+
+
+def test_a_live_peer_answers_with_the_right_time_and_calls_back(
+    config: DhtConfig, node: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    a = node("a").join()
+    began = time.monotonic()
+    found = looked_at(config, initial_peers=(a.maddr,))
+    assert time.monotonic() - began < 15.0
+    assert found["peers"].level == found["clock"].level == Level.OK
+    assert found["reachability"].found.startswith("only from near"), "not: can't call this node"
+    assert not (tmp_path / "identity.key").exists(), "the doctor makes no identity"
+
+
+def test_a_peer_whose_clock_is_off_is_named_with_its_skew(config: DhtConfig) -> None:
+    late = AttackerProcess("", clock_ahead_s=-100.0)
+    try:
+        clock = looked_at(config, initial_peers=(late.maddr,))["clock"]
+    finally:
+        late.dispose()
+    assert clock.level == Level.FAILURE
+    assert "100.0 s behind" in clock.found or "99.9 s behind" in clock.found
+
+
+def test_a_dead_peer_is_a_failure(config: DhtConfig) -> None:
+    gone = AttackerProcess("")
+    gone.dispose()
+    peers = looked_at(config, initial_peers=(gone.maddr,))["peers"]
+    assert peers.level == Level.FAILURE
+    assert f"{gone.maddr} doesn't answer" in peers.found
+
+
+def test_a_private_swarm_that_turns_us_away_is_a_failure(
+    config: DhtConfig, node: Callable[..., NodeProcess]
+) -> None:
+    a = node("a", access=Access(key=b"k" * 32)).join()
+    peers = looked_at(config, initial_peers=(a.maddr,))["peers"]
+    assert peers.level == Level.FAILURE
+    assert "turns us away" in peers.found
+
+
+def test_a_port_in_use_is_a_failure(config: DhtConfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}"
+        found = looked_at(config, host_maddrs=(taken,))["swarm"]
+    assert found.level == Level.FAILURE
+    assert f"{taken} (Address already in use)" in found.found
+
+
+def test_an_address_that_is_none_is_a_failure(config: DhtConfig) -> None:
+    found = looked_at(config, initial_peers=("example.org:4000",))["swarm"]
+    assert found.level == Level.FAILURE
+    assert "example.org:4000" in found.found
+
+
+def test_the_network_of_a_live_node_is_left_alone(
+    config: DhtConfig, node: Callable[..., NodeProcess]
+) -> None:
+    a = node("a").join()
+    found = looked_at(config, identity_path=str(a.directory / "identity.key"))
+    assert found["network"].level == Level.WARNING
+    assert "the node runs" in found["network"].found
+
+
+@pytest.mark.parametrize(
+    ("maddrs", "level"),
+    [
+        (["/ip4/127.0.0.1/tcp/1/p2p/Qm", "/ip4/192.168.1.2/tcp/1", "/ip6/::1/tcp/1"], "warning"),
+        ([], "warning"),
+        (["/ip4/10.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/1/p2p/Qm"], "ok"),
+        (["/dns4/example.org/tcp/1"], "ok"),
+        (["/ip4/10.0.0.1/tcp/1/p2p/Qm/p2p-circuit/p2p/Qm"], "ok"),
+    ],
+)
+def test_an_address_that_leads_here_from_outside(
+    config: DhtConfig, maddrs: list[str], level: str
+) -> None:
+    assert reachability(maddrs, config).level == level
