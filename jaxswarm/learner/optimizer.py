@@ -70,11 +70,15 @@ def _clip_by_global_norm(norm: float) -> optax.GradientTransformation:
     copy of the parameters at the step's peak. One factor for all is multiplied in where it is used.
     """
 
+    def init(params: optax.Params) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
     def update(
-        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
         del params
-        factor = jnp.minimum(1.0, norm / optax.global_norm(grads))
-        return jax.tree.map(lambda grad: grad * factor, grads), state
+        factor = jnp.minimum(1.0, norm / optax.global_norm(updates))
+        return jax.tree.map(lambda update: update * factor, updates), state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
