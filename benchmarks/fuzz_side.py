@@ -3,14 +3,17 @@
 python -m benchmarks.fuzz_side REPORT LIBFUZZER-FLAG...
 """
 
+import importlib
 import json
 import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import atheris  # pyright: ignore[reportMissingImports]
 import psutil
+
+atheris: Any = importlib.import_module("atheris")  # of the extra `fuzz`; it has no types
 
 with atheris.instrument_imports(include=["jaxswarm"]):
     from benchmarks.fuzz_target import Target, mutate

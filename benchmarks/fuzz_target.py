@@ -31,7 +31,7 @@ class Target:
         self._gate = Gate("fuzz", LIMITS)
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._gatekeeper = Gatekeeper(key, self._gate)
-        self._tag = msgpack.packb(owner_tag(key.public_key()))
+        self._tag = _packed(owner_tag(key.public_key()))
         self._place = keys.record_id(keys.members("fuzz"))
 
     def __call__(self, data: bytes) -> None:
@@ -58,7 +58,7 @@ class Target:
         return "accepted"
 
     def _admit(self, data: bytes) -> str:
-        value = msgpack.packb(data)
+        value = _packed(data)
         self._gate.admit(self._place, "peer", value if len(data) % 2 else data, time.time() + 9.0)
         return "accepted"
 
@@ -135,6 +135,12 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
     else:
         draw.shuffle(node)
     try:
-        return data[:1] + msgpack.packb(tree)
+        return data[:1] + _packed(tree)
     except (ValueError, TypeError, OverflowError, UnicodeEncodeError):
         return data
+
+
+def _packed(tree: Any) -> bytes:
+    packed = msgpack.packb(tree)
+    assert isinstance(packed, bytes)
+    return packed

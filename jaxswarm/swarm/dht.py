@@ -122,7 +122,7 @@ class Link:
             if identity.put_back():
                 raise LinkError(f"its identity file {identity.path} was gone; written again")
             async with asyncio.timeout(config.startup_timeout_s):
-                p2p = await GuardedP2P.create(
+                p2p: Any = await GuardedP2P.create(  # hivemind says P2P, whatever the class
                     identity_path=str(identity.path),
                     host_maddrs=hosts,
                     announce_maddrs=config.announce_maddrs or None,

@@ -73,9 +73,11 @@ class GuardedP2P(P2P):
     """hivemind's P2P with a door: every call and answer passes it, in and out."""
 
     def admit_by(self, gate: Gate) -> None:
-        """To be called before the first handler is added."""
+        """To be called before the first handler is added, when the daemon runs."""
         self.turned_away: dict[str, str] = {}
         self._gate = gate
+        assert self.peer_id, "the daemon runs"
+        self._proof = gate.access.proof(self.peer_id.to_base58())
 
     async def add_protobuf_handler(
         self,
@@ -92,7 +94,7 @@ class GuardedP2P(P2P):
             if len(getattr(request, "keys", ())) > MAX_KEYS:
                 raise ValueError("too many keys")
             response = await handler(request, context)
-            response.auth.signature = self._gate.access.proof(self.peer_id.to_base58())
+            response.auth.signature = self._proof
             return response
 
         await super().add_protobuf_handler(name, guarded, *args, **kwargs)
@@ -103,9 +105,9 @@ class GuardedP2P(P2P):
         callee, access = peer_id.to_base58(), self._gate.access
         if not access.lists(callee):
             raise self._away(callee, "swarm.allowed_peers here doesn't list it")
-        input.auth.signature = access.proof(self.peer_id.to_base58())
+        input.auth.signature = self._proof
         try:
-            response = await super().call_protobuf_handler(
+            response: Any = await super().call_protobuf_handler(
                 peer_id, name, input, output_protobuf_type
             )
         except P2PHandlerError as error:
