@@ -47,6 +47,7 @@ def test_who_ignores_a_signal_goes_on_ignoring_it() -> None:
 BEFORE_THE_NODE = """
 import os, signal, sys
 from jaxswarm.ending import Ending, StoppedError
+signal.signal({number}, signal.SIG_DFL)  # whoever started the tests may ignore it
 try:
     with Ending().requests():
         os.kill(os.getpid(), {number})
