@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -44,7 +43,6 @@ class Generator:
             partial(_generate, graph, dtype),
             static_argnames=("group", "limit", "sampling", "stop_tokens"),
             out_shardings=sharding((), (), mesh),
-            compiler_options=_decoding_options(mesh),
         )
 
     def __call__(
@@ -80,19 +78,3 @@ def _generate(
     return generate(
         nnx.merge(graph, qwen2.cast(params, dtype)), prompt_QxP, length_Q, key, **static
     )
-
-
-def _decoding_options(mesh: Mesh) -> dict[str, str]:
-    """XLA's options for programs whose matmuls have few rows.
-
-    On CPUs XLA hands matmuls to YNNPACK, which streams weights [in, out] past 8 rows at 0.7 of the
-    rate of Eigen, its other library. A JAX whose XLA has no such option goes without.
-    """
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    if mesh.devices.flat[0].platform != "cpu":
-        return {}
-    try:
-        jax.jit(jnp.negative, compiler_options=options).lower(jnp.float32(0)).compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options

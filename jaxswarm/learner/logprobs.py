@@ -43,12 +43,10 @@ def completion_logprobs(
     input_QxGxC = jnp.concatenate([first_QxGx1, token_QxGxC[:, :, :-1]], axis=-1)
     hidden_QxGxCxD, _ = model(input_QxGxC, prefix=prefix, remat=remat)
 
-    head, vocab_axis = model.unembedding()
     return token_logprobs(
         hidden_QxGxCxD,
-        head,
+        model.unembedding(),
         token_QxGxC,
-        vocab_axis=vocab_axis,
         vocab_slice=vocab_slice,
         temperature=temperature,
     )

@@ -15,9 +15,8 @@ from jaxswarm.model.sharding import MESH_AXES_OF
 
 
 class _Head(NamedTuple):
-    """How a head lies: [D, V], or [V, D] where it is the embedding; and how it is cut."""
+    """How a head [V, D] is cut."""
 
-    vocab_axis: int
     shards: int
     """Devices that the vocabulary lies on: each cuts its own part, and no slice leaves one."""
     slices: int
@@ -38,10 +37,9 @@ class _Statistics(NamedTuple):
 
 def token_logprobs(
     hidden_QxGxCxD: jax.Array,
-    head: jax.Array,
+    head_VxD: jax.Array,
     token_QxGxC: jax.Array,
     *,
-    vocab_axis: int,
     vocab_slice: int,
     temperature: float,
 ) -> tuple[jax.Array, jax.Array]:
@@ -49,19 +47,18 @@ def token_logprobs(
 
     Args:
       hidden_QxGxCxD: what the head is applied to, in the dtype of the matmuls.
-      head: [D, V] or [V, D], as `vocab_axis` says.
+      head_VxD: the same; where it is the embedding, that.
       token_QxGxC: int32.
-      vocab_axis: of `head`.
       vocab_slice: about how many of the vocabulary's logits are in memory for each position.
       temperature: divides the logits.
 
     Returns:
       logprob_QxGxC and entropy_QxGxC, float32, the latter without gradient.
     """
-    shards = _shards(head.shape[vocab_axis])
-    slices = _slices(head.shape[vocab_axis] // shards, vocab_slice)
-    layout = _Head(vocab_axis, shards, slices, temperature)
-    logprob, entropy = _token_logprobs(layout, hidden_QxGxCxD, head, token_QxGxC)
+    shards = _shards(len(head_VxD))
+    slices = _slices(len(head_VxD) // shards, vocab_slice)
+    layout = _Head(shards, slices, temperature)
+    logprob, entropy = _token_logprobs(layout, hidden_QxGxCxD, head_VxD, token_QxGxC)
     return logprob, jax.lax.stop_gradient(entropy)
 
 
@@ -80,20 +77,16 @@ def _slices(vocabulary: int, at_most: int) -> int:
 
 
 def _cut(layout: _Head, head: jax.Array) -> jax.Array:
-    """The head with its vocabulary as [shards, slices, width]."""
-    axis, shape = layout.vocab_axis, head.shape
-    return head.reshape(*shape[:axis], layout.shards, layout.slices, -1, *shape[axis + 1 :])
+    """The head as [shards, slices, width, D]."""
+    return head.reshape(layout.shards, layout.slices, -1, head.shape[1])
 
 
 def _logits(
     layout: _Head, hidden: jax.Array, head: jax.Array, index: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Slice `index` of the head, its tempered logits [Q, G, C, shards, width], its token ids."""
-    piece = jax.lax.dynamic_index_in_dim(
-        _cut(layout, head), index, layout.vocab_axis + 1, keepdims=False
-    )
-    equation = "qgcd,swd->qgcsw" if layout.vocab_axis == 0 else "qgcd,dsw->qgcsw"
-    logits = jnp.einsum(equation, hidden, piece, preferred_element_type=jnp.float32)
+    piece = jax.lax.dynamic_index_in_dim(_cut(layout, head), index, 1, keepdims=False)
+    logits = jnp.einsum("qgcd,swd->qgcsw", hidden, piece, preferred_element_type=jnp.float32)
     shards, width = logits.shape[-2:]
     first_of_shard = jnp.arange(shards) * layout.slices * width
     id_SxW = first_of_shard[:, None] + index * width + jnp.arange(width)
@@ -134,7 +127,6 @@ def _backward(layout: _Head, kept: Any, gradients: tuple[jax.Array, jax.Array]) 
     hidden, head, token, log_total = kept
     of_logprob, _ = gradients
     scale = (of_logprob / layout.temperature)[..., None, None]
-    axis = layout.vocab_axis
 
     def add(so_far: tuple[jax.Array, jax.Array], index: jax.Array) -> tuple[Any, None]:
         of_hidden, of_head = so_far
@@ -143,12 +135,12 @@ def _backward(layout: _Head, kept: Any, gradients: tuple[jax.Array, jax.Array]) 
         of_logits = scale * ((token[..., None, None] == ids) - probability)
         # In the dtype of the other operand: a matmul of mixed types runs in the wider one.
         of_logits = of_logits.astype(hidden.dtype)
-        back = "qgcsw,swd->qgcd" if axis == 0 else "qgcsw,dsw->qgcd"
-        of_hidden += jnp.einsum(back, of_logits, piece, preferred_element_type=jnp.float32)
-        down = "qgcsw,qgcd->swd" if axis == 0 else "qgcd,qgcsw->dsw"
-        of_piece = jnp.einsum(down, *((of_logits, hidden) if axis == 0 else (hidden, of_logits)))
+        of_hidden += jnp.einsum(
+            "qgcsw,swd->qgcd", of_logits, piece, preferred_element_type=jnp.float32
+        )
+        of_piece = jnp.einsum("qgcsw,qgcd->swd", of_logits, hidden)
         of_head = jax.lax.dynamic_update_index_in_dim(
-            of_head, of_piece.astype(of_head.dtype), index, axis + 1
+            of_head, of_piece.astype(of_head.dtype), index, 1
         )
         return (of_hidden, of_head), None
 

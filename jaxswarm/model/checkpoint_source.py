@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from jaxswarm.errors import InputError
 from jaxswarm.model import checksums
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.model.weights import Source, hf_tensors, to_hf
+from jaxswarm.model.weights import Source, hf_tensors
 
 TOKENIZER, STATE, METADATA = "tokenizer", "state", "metadata"
 MODEL = "model"
@@ -119,21 +119,20 @@ def open_checkpoint(directory: Path) -> Source:
     saved = Saved.open(step)
     config = ModelConfig.from_hf(saved.metadata.get(MODEL, {}), source=str(step))
     of_name = {
-        name: (f"{PARAMS}.{'.'.join(map(str, path))}.value", path)
+        name: f"{PARAMS}.{'.'.join(map(str, path))}.value"
         for name, (path, _) in hf_tensors(config).items()
     }
-    hf_of = {ours: (name, path) for name, (ours, path) in of_name.items()}
-
-    shapes = {}
-    for ours, shape in saved.shapes.items():
-        if ours.startswith(f"{PARAMS}."):
-            name, path = hf_of.get(ours, (ours, ()))
-            shapes[name] = shape[::-1] if path[-1:] == ("kernel",) else shape
+    hf_of = {ours: name for name, ours in of_name.items()}
+    shapes = {
+        hf_of.get(ours, ours): shape
+        for ours, shape in saved.shapes.items()
+        if ours.startswith(f"{PARAMS}.")
+    }
 
     def read(name: str) -> np.ndarray:
-        ours, path = of_name[name]
+        ours = of_name[name]
         whole = ocp.RestoreArgs(restore_type=np.ndarray)
-        return to_hf(path, saved.read({ours: whole})[ours])
+        return saved.read({ours: whole})[ours]
 
     return Source(str(directory), config, shapes, read, root / TOKENIZER)
 

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.linear import Linear, project
 from jaxswarm.model.remat import rematerialised
 from jaxswarm.model.sharding import constrain
 
@@ -54,43 +55,6 @@ class Cache(NamedTuple):
 
     layers: tuple[KeyValues, ...]
     slot: jax.Array
-
-
-@jax.custom_vjp
-def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x @ kernel, whose kernel's gradient is computed as it lies.
-
-    Derived by JAX, that is a [out, in] matmul and a transposition, which XLA keeps on CPUs.
-    """
-    return x @ kernel
-
-
-def _matmul_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return x @ kernel, (x, kernel)
-
-
-def _matmul_backward(kept: tuple[jax.Array, ...], of_y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
-    of_kernel = jnp.einsum("...i,...o->io", x, of_y)
-    return of_y @ kernel.T, of_kernel
-
-
-_matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-class Linear(nnx.Module):
-    """x @ kernel (+ bias). The kernel lies as [in, out]: rows stream best that way on CPUs."""
-
-    def __init__(
-        self, axes: tuple[str, str], shape: tuple[int, int], *, bias: bool, rngs: nnx.Rngs
-    ):
-        init = nnx.initializers.normal(0.02)
-        self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
-        self.bias = nnx.Param(jnp.zeros(shape[1:], jnp.float32), axes=axes[1:]) if bias else None
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = _matmul(x, self.kernel[...])
-        return y if self.bias is None else y + self.bias[...]
 
 
 class RMSNorm(nnx.Module):
@@ -177,10 +141,10 @@ class Attention(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         D, N, K, H = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
-        self.query = Linear(("embed", "heads"), (D, N * H), bias=True, rngs=rngs)
-        self.key = Linear(("embed", "kv_heads"), (D, K * H), bias=True, rngs=rngs)
-        self.value = Linear(("embed", "kv_heads"), (D, K * H), bias=True, rngs=rngs)
-        self.out = Linear(("heads", "embed"), (N * H, D), bias=False, rngs=rngs)
+        self.query = Linear(("heads", "embed"), (N * H, D), bias=True, rngs=rngs)
+        self.key = Linear(("kv_heads", "embed"), (K * H, D), bias=True, rngs=rngs)
+        self.value = Linear(("kv_heads", "embed"), (K * H, D), bias=True, rngs=rngs)
+        self.out = Linear(("embed", "heads"), (D, N * H), bias=False, rngs=rngs)
         self.config = config
 
     def __call__(
@@ -216,9 +180,9 @@ class FeedForward(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         D, F = config.hidden_size, config.intermediate_size
-        self.gate = Linear(("embed", "ffn"), (D, F), bias=False, rngs=rngs)
-        self.up = Linear(("embed", "ffn"), (D, F), bias=False, rngs=rngs)
-        self.down = Linear(("ffn", "embed"), (F, D), bias=False, rngs=rngs)
+        self.gate = Linear(("ffn", "embed"), (F, D), bias=False, rngs=rngs)
+        self.up = Linear(("ffn", "embed"), (F, D), bias=False, rngs=rngs)
+        self.down = Linear(("embed", "ffn"), (D, F), bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
@@ -264,7 +228,7 @@ class Qwen2(nnx.Module):
         self.head = (
             None
             if config.tie_embeddings
-            else Linear(("embed", "vocab"), (D, V), bias=False, rngs=rngs)
+            else Linear(("vocab", "embed"), (V, D), bias=False, rngs=rngs)
         )
         self.config = config
 
@@ -331,15 +295,13 @@ class Qwen2(nnx.Module):
         )
         return Cache(layers, jnp.int32(0))
 
-    def unembedding(self) -> tuple[jax.Array, int]:
-        """The head, and its axis of the vocabulary: [V, D], 0 where tied, else [D, V], 1."""
-        return (self.embedding[...], 0) if self.head is None else (self.head.kernel[...], 1)
+    def unembedding(self) -> jax.Array:
+        """The head [V, D]: the embedding itself where they are tied."""
+        return self.embedding[...] if self.head is None else self.head.weight[...]
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 logits [..., V] of hidden states [..., D]."""
-        head, vocab_axis = self.unembedding()
-        equation = "...d,vd->...v" if vocab_axis == 0 else "...d,dv->...v"
-        return jnp.einsum(equation, hidden, head, preferred_element_type=jnp.float32)
+        return project(hidden, self.unembedding(), dtype=jnp.float32)
 
 
 def abstract(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:

@@ -1,7 +1,7 @@
 """Weights in and out: the one table from our parameters to Hugging Face's tensors, load and export.
 
-A kernel lies as [in, out] here and as [out, in] there, so kernels are transposed on the way. What
-this module reads is a `Source`; `jaxswarm.model.sources` makes one out of a name.
+Tensors lie here as they do there. What this module reads is a `Source`; `jaxswarm.model.sources`
+makes one out of a name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,26 +25,26 @@ _OF_MODEL: Mapping[str, str] = MappingProxyType(
     {
         "embedding": "model.embed_tokens.weight",
         "norm.scale": "model.norm.weight",
-        "head.kernel": "lm_head.weight",
+        "head.weight": "lm_head.weight",
     }
 )
 _OF_LAYER: Mapping[str, str] = MappingProxyType(
     {
         "attention_norm.scale": "input_layernorm.weight",
-        "attention.query.kernel": "self_attn.q_proj.weight",
+        "attention.query.weight": "self_attn.q_proj.weight",
         "attention.query.bias": "self_attn.q_proj.bias",
-        "attention.key.kernel": "self_attn.k_proj.weight",
+        "attention.key.weight": "self_attn.k_proj.weight",
         "attention.key.bias": "self_attn.k_proj.bias",
-        "attention.value.kernel": "self_attn.v_proj.weight",
+        "attention.value.weight": "self_attn.v_proj.weight",
         "attention.value.bias": "self_attn.v_proj.bias",
-        "attention.out.kernel": "self_attn.o_proj.weight",
+        "attention.out.weight": "self_attn.o_proj.weight",
         "feed_forward_norm.scale": "post_attention_layernorm.weight",
-        "feed_forward.gate.kernel": "mlp.gate_proj.weight",
-        "feed_forward.up.kernel": "mlp.up_proj.weight",
-        "feed_forward.down.kernel": "mlp.down_proj.weight",
+        "feed_forward.gate.weight": "mlp.gate_proj.weight",
+        "feed_forward.up.weight": "mlp.up_proj.weight",
+        "feed_forward.down.weight": "mlp.down_proj.weight",
     }
 )
-HEAD = _OF_MODEL["head.kernel"]
+HEAD = _OF_MODEL["head.weight"]
 
 ParamPath = tuple[Any, ...]
 """Names and layer numbers from the model down to a parameter: ("blocks", 3, "norm", "scale")."""
@@ -58,7 +58,7 @@ class Source:
     """As the user gave it."""
     config: ModelConfig
     shapes: Mapping[str, tuple[int, ...]]
-    """Of each tensor there is, in Hugging Face's layout. One unknown to us keeps its own name."""
+    """Of each tensor there is. One unknown to us keeps its own name."""
     read: Callable[[str], np.ndarray]
     """One tensor, whole, on the host, in the file's float type. Never write into it."""
     tokenizer: Path
@@ -66,23 +66,17 @@ class Source:
 
 
 def hf_name(path: ParamPath) -> str:
-    """Hugging Face's name of our parameter, e.g. of ("blocks", 3, "attention", "out", "kernel")."""
+    """Hugging Face's name of our parameter, e.g. of ("blocks", 3, "attention", "out", "weight")."""
     if path[0] == "blocks":
         return f"model.layers.{path[1]}.{_OF_LAYER['.'.join(map(str, path[2:]))]}"
     return _OF_MODEL[".".join(map(str, path))]
 
 
-def to_hf(path: ParamPath, array: np.ndarray) -> np.ndarray:
-    """Our layout to Hugging Face's, and back: a view. Kernels are transposed, all else stays."""
-    return array.T if path[-1] == "kernel" else array
-
-
 def hf_tensors(config: ModelConfig) -> dict[str, tuple[ParamPath, tuple[int, ...]]]:
-    """All tensors of a model of this shape: name -> (our path, Hugging Face's shape)."""
+    """All tensors of a model of this shape: name -> (our path, shape)."""
     _, params = qwen2.abstract(config)
     return {
-        hf_name(path): (path, _hf_shape(path, param.get_value().shape))
-        for path, param in nnx.to_flat_state(params)
+        hf_name(path): (path, param.get_value().shape) for path, param in nnx.to_flat_state(params)
     }
 
 
@@ -149,24 +143,20 @@ def load(
 
 
 def export(params: nnx.State) -> Iterator[tuple[str, np.ndarray]]:
-    """The parameters by Hugging Face's names and in its layout, one at a time on the host."""
+    """The parameters by Hugging Face's names, one at a time on the host."""
     for path, param in nnx.to_flat_state(params):
-        yield hf_name(path), to_hf(path, np.asarray(jax.device_get(param.get_value())))
+        yield hf_name(path), np.asarray(jax.device_get(param.get_value()))
 
 
 def _read_onto(
     place: jax.sharding.Sharding, source: Source, path: ParamPath, dtype: jax.typing.DTypeLike
 ) -> jax.Array:
-    tensor = to_hf(path, source.read(hf_name(path)))
-    # Under the same name, so that what was read is let go before anything is placed.
+    # Under one name, so that what was read is let go before anything is placed.
+    tensor = source.read(hf_name(path))
     tensor = np.asarray(tensor, dtype=jnp.dtype(dtype), order="C")
     placed = jax.make_array_from_callback(tensor.shape, place, lambda index: tensor[index])
     # Devices copy in their own time, and until then the host's tensors would pile up.
     return placed.block_until_ready()
-
-
-def _hf_shape(path: ParamPath, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[::-1] if path[-1] == "kernel" else shape
 
 
 def _misfit(name: str, found: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> str:

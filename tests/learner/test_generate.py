@@ -9,7 +9,7 @@ from jaxswarm.learner.generate import generate
 from jaxswarm.learner.sampling import GREEDY, Sampling
 from tests.learner import tiny
 
-STOP = (3, 4, 5, 6, 7, 8)
+STOP = (13, 14, 15, 16, 17, 18)
 
 
 @pytest.fixture(scope="module")

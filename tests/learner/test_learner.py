@@ -79,11 +79,11 @@ def test_a_sharded_learner_does_what_one_device_does(sizes):
 def test_weights_and_moments_lie_in_pieces_and_the_step_keeps_them_there():
     made = learner(1, 4, 2)
     made.step(tiny.batch(tiny.model()))
-    kernel = made.state.params["blocks"][0]["feed_forward"]["gate"]["kernel"].get_value()
-    assert kernel.addressable_shards[0].data.shape == (32 // 4, 48 // 2)
-    moments = [leaf for leaf in jax.tree.leaves(made.state.opt_state) if leaf.shape == kernel.shape]
+    weight = made.state.params["blocks"][0]["feed_forward"]["gate"]["weight"].get_value()
+    assert weight.addressable_shards[0].data.shape == (48 // 2, 32 // 4)
+    moments = [leaf for leaf in jax.tree.leaves(made.state.opt_state) if leaf.shape == weight.shape]
     assert moments
-    assert all(leaf.sharding == kernel.sharding for leaf in moments)
+    assert all(leaf.sharding == weight.sharding for leaf in moments)
     assert all(leaf.dtype == jnp.float32 for leaf in moments)
 
 

@@ -68,17 +68,17 @@ def test_each_parameter_lies_where_its_axes_say():
     _, params = qwen2.abstract(CONFIG)
     block = param_shardings(params, mesh)["blocks"][0]
     places = {
-        "query": block["attention"]["query"]["kernel"],
+        "query": block["attention"]["query"]["weight"],
         "query bias": block["attention"]["query"]["bias"],
-        "out": block["attention"]["out"]["kernel"],
-        "down": block["feed_forward"]["down"]["kernel"],
+        "out": block["attention"]["out"]["weight"],
+        "down": block["feed_forward"]["down"]["weight"],
         "norm": block["attention_norm"]["scale"],
     }
     assert {name: place.get_value().spec for name, place in places.items()} == {
-        "query": P(("fsdp",), ("tensor",)),
+        "query": P(("tensor",), ("fsdp",)),
         "query bias": P(("tensor",)),
-        "out": P(("tensor",), ("fsdp",)),
-        "down": P(("tensor",), ("fsdp",)),
+        "out": P(("fsdp",), ("tensor",)),
+        "down": P(("fsdp",), ("tensor",)),
         "norm": P(None),
     }
 

@@ -46,11 +46,11 @@ def test_the_table_names_every_tensor_of_transformers_with_its_shape(make_model,
     assert {name: shape for name, (_, shape) in weights.hf_tensors(config).items()} == theirs
 
 
-def test_kernels_are_transposed_and_all_else_is_as_it_was():
+def test_every_tensor_lies_as_it_was():
     tensors = tensors_of(CONFIG)
     params = weights.load(source_of(tensors), mesh_of(), "float32")
     block = params["blocks"][1]
-    np.testing.assert_array_equal(block["feed_forward"]["gate"]["kernel"][...], tensors[GATE].T)
+    np.testing.assert_array_equal(block["feed_forward"]["gate"]["weight"][...], tensors[GATE])
     np.testing.assert_array_equal(params["embedding"][...], tensors["model.embed_tokens.weight"])
     np.testing.assert_array_equal(
         block["attention"]["key"]["bias"][...], tensors["model.layers.1.self_attn.k_proj.bias"]
@@ -82,7 +82,7 @@ def test_the_dtype_is_the_one_asked_for_whatever_is_stored(stored, asked):
     params = weights.load(source_of(tensors), mesh_of(), asked)
     assert {array.dtype for array in jax.tree.leaves(params)} == {jnp.dtype(asked)}
     np.testing.assert_array_equal(
-        np.asarray(params["head"]["kernel"][...]), tensors[HEAD].T.astype(jnp.dtype(asked))
+        np.asarray(params["head"]["weight"][...]), tensors[HEAD].astype(jnp.dtype(asked))
     )
 
 

@@ -102,12 +102,12 @@ def initial(config: ModelConfig, seed: int) -> tuple[nnx.GraphDef, nnx.State]:
     """A model's structure and random parameters.
 
     The model's own initialisation is that of large models. One as narrow as this one learns several
-    times faster from kernels of variance 1 / (their inputs).
+    times faster from weights of variance 1 / (their inputs).
     """
     graph, params = nnx.split(Qwen2(config, nnx.Rngs(seed)))
     rescaled = [
-        (path, param.replace(param.get_value() * (param.get_value().shape[0] ** -0.5 / 0.02)))
-        if path[-1] == "kernel"
+        (path, param.replace(param.get_value() * (param.get_value().shape[1] ** -0.5 / 0.02)))
+        if path[-1] == "weight"
         else (path, param)
         for path, param in nnx.to_flat_state(params)
     ]

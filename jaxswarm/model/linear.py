@@ -1,0 +1,52 @@
+"""Linear layers, and the order of operands in which a matmul of few rows is fast."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+FEW_ROWS = 128
+"""Up to so many rows a matmul on a CPU is faster with the weights as its left operand."""
+
+
+def project(
+    x: jax.Array, weight_OxI: jax.Array, dtype: jax.typing.DTypeLike | None = None
+) -> jax.Array:
+    """x [..., I] times the weights' transpose: [..., O], in `dtype` or else in that of x."""
+    rows_first, weights_first = (
+        partial(order, dtype=x.dtype if dtype is None else dtype)
+        for order in (_rows_first, _weights_first)
+    )
+    if math.prod(x.shape[:-1]) > FEW_ROWS:
+        return rows_first(x, weight_OxI)
+    return jax.lax.platform_dependent(x, weight_OxI, cpu=weights_first, default=rows_first)
+
+
+def _rows_first(x: jax.Array, weight_OxI: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    return jnp.einsum("...i,oi->...o", x, weight_OxI, preferred_element_type=dtype)
+
+
+def _weights_first(x: jax.Array, weight_OxI: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """XLA's CPU library copies its right operand into panels and reads the left one as it lies."""
+    x_IxB = x.reshape(-1, x.shape[-1]).T
+    y_OxB = jnp.matmul(weight_OxI, x_IxB, preferred_element_type=dtype)
+    # Without the barrier XLA turns this back into the other order.
+    return jax.lax.optimization_barrier(y_OxB).T.reshape(*x.shape[:-1], -1)
+
+
+class Linear(nnx.Module):
+    """x @ weight.T (+ bias). The weights lie as [out, in], as Hugging Face's do."""
+
+    def __init__(
+        self, axes: tuple[str, str], shape: tuple[int, int], *, bias: bool, rngs: nnx.Rngs
+    ):
+        """`axes` and `shape`: of the weights, [out, in]."""
+        init = nnx.initializers.normal(0.02)
+        self.weight = nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
+        self.bias = nnx.Param(jnp.zeros(shape[:1], jnp.float32), axes=axes[:1]) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = project(x, self.weight[...])
+        return y if self.bias is None else y + self.bias[...]

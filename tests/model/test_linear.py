@@ -1,0 +1,30 @@
+"""Both orders of a linear layer's operands give the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxswarm.model.linear import FEW_ROWS, project
+
+
+@pytest.mark.parametrize("rows", [1, FEW_ROWS // 2, FEW_ROWS, FEW_ROWS + 2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_few_rows_and_many_are_projected_alike(rows, dtype):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(rows // 2 or 1, min(rows, 2), 24)), dtype)
+    weight_OxI = jnp.asarray(rng.normal(size=(40, 24)), dtype)
+    got = jax.jit(lambda x, w: project(x, w, jnp.float32))(x, weight_OxI)
+    expected = np.asarray(x, np.float64) @ np.asarray(weight_OxI, np.float64).T
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_few_rows_read_the_weights_as_the_left_operand():
+    def operands(rows: int) -> str:
+        text = jax.jit(project).lower(jnp.ones((rows, 24)), jnp.ones((40, 24))).as_text()
+        (product,) = (line for line in text.splitlines() if "dot_general" in line)
+        return product.split(": (")[1]
+
+    assert operands(FEW_ROWS).startswith("tensor<40x24xf32>")
+    assert operands(FEW_ROWS + 1).startswith(f"tensor<{FEW_ROWS + 1}x24xf32>")
