@@ -23,7 +23,6 @@ FLAGS = (
     "--config.grpo.group=4",
     "--config.grpo.micro_batches=1",
     "--config.generation.limit=128",
-    "--config.generation.completion_buckets=()",
     "--config.evaluation.questions=0",
     "--config.swarm.host_maddrs=/ip4/127.0.0.1/tcp/0",
     "--config.swarm.stage_deadline_s=1800",

@@ -60,9 +60,6 @@ def get_config() -> ConfigDict:
     generation.top_p = 1.0
     # Prompts are padded to the first of these that holds them; one that fits none is left out.
     generation.prompt_buckets = (256, 512, 1024, 2048, 4096)
-    # The train step's completions are cut to the first of these that holds the longest of them.
-    # The limit is added as the last one.
-    generation.completion_buckets = (256,)
 
     grpo = config.grpo = ConfigDict()
     # Completions of each question.
@@ -81,6 +78,9 @@ def get_config() -> ConfigDict:
     grpo.updates = 1
     # Pieces of a batch whose gradients are added up, to bound memory.
     grpo.micro_batches = 8
+    # To learn, a question's completions are packed into the first of these numbers of rows that
+    # suffices, each row as long as the limit; else each has a row of its own.
+    grpo.row_buckets = (4, 6)
     # Tokens of the vocabulary whose logits are in memory at a time, for all completions.
     grpo.vocab_slice = 16384
     # Recompute the layers in the backward pass: less memory, a third more work.

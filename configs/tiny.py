@@ -26,8 +26,8 @@ def get_config() -> ConfigDict:
     # One bucket each: a program more compiles for longer than its padding would take.
     config.generation.limit = 80
     config.generation.prompt_buckets = (144,)
-    config.generation.completion_buckets = ()
 
+    config.grpo.row_buckets = ()
     config.grpo.micro_batches = 1
     config.grpo.remat = False
 

@@ -63,7 +63,12 @@ def learner(config: Config, source: weights.Source, say: Callable[[str], None]) 
         used. Nothing is loaded before all that has been looked at.
     """
     on_mesh, grpo, optimizer = mesh(config), _grpo(config), _optimizer(config)
-    check_micro_batches(grpo.micro_batches, config.stages.questions, config.grpo.group)
+    check_micro_batches(
+        grpo.micro_batches,
+        config.stages.questions,
+        config.grpo.group,
+        is_packed=bool(_row_buckets(config)),
+    )
     graph, params = _load(config, source, on_mesh, "float32", say)
     return Learner(graph, params, on_mesh, grpo, optimizer)
 
@@ -212,10 +217,10 @@ def node_config(config: Config, peer: str) -> NodeConfig:
             "rising lengths above 0",
         ),
         (
-            "generation.completion_buckets",
-            config.generation.completion_buckets,
-            _is_rising((*config.generation.completion_buckets, config.generation.limit)),
-            f"rising lengths above 0 and below generation.limit={config.generation.limit}",
+            "grpo.row_buckets",
+            config.grpo.row_buckets,
+            not config.grpo.row_buckets or _is_rising(config.grpo.row_buckets),
+            "rising numbers above 0, or ()",
         ),
     ):
         if not ok:
@@ -231,7 +236,7 @@ def node_config(config: Config, peer: str) -> NodeConfig:
         limit=config.generation.limit,
         sampling=_sampling(config),
         prompt_buckets=tuple(config.generation.prompt_buckets),
-        completion_buckets=(*config.generation.completion_buckets, config.generation.limit),
+        row_buckets=_row_buckets(config),
         publish=config.stages.publish,
         peers_in_prompt=config.stages.peers_in_prompt,
         max_peer_chars=config.stages.max_peer_chars,
@@ -327,6 +332,11 @@ def dtype(name: str) -> str:
             remedy="set --config.model.dtype",
         )
     return name
+
+
+def _row_buckets(config: Config) -> tuple[int, ...]:
+    """Without those that save no row."""
+    return tuple(rows for rows in config.grpo.row_buckets if rows < config.grpo.group)
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxswarm.learner.generate import Rollout
+from jaxswarm.learner.packing import pack
 from jaxswarm.learner.train_step import Batch
 from jaxswarm.swarm.codec import clean
 from jaxswarm.tokenizer import Tokenizer, bucket_for
@@ -25,6 +26,12 @@ class Prompts:
     length_Q: np.ndarray
     kept: tuple[int, ...]
     """Which of the given prompts stand in the first rows, in this order; the rest are fillers."""
+
+    def budgets(self, group: int, limit: int) -> np.ndarray:
+        """[Q, G] int32: tokens that each completion may have, none for fillers."""
+        budget_QxG = np.zeros((len(self.length_Q), group), np.int32)
+        budget_QxG[: len(self.kept)] = limit
+        return budget_QxG
 
     @property
     def is_empty(self) -> bool:
@@ -68,28 +75,24 @@ def texts(tokenizer: Tokenizer, prompts: Prompts, rollout: Rollout) -> list[list
 
 
 def learning_batch(
-    prompts: Prompts, rollout: Rollout, rewards: np.ndarray, completion_buckets: Sequence[int]
+    prompts: Prompts, rollout: Rollout, rewards: np.ndarray, row_buckets: Sequence[int]
 ) -> Batch:
-    """What the GRPO step learns from, cut to the bucket of the longest completion.
+    """What the GRPO step learns from.
 
     Args:
       prompts: as they were sampled from.
-      rollout: on the host.
+      rollout: on the host, with no token for fillers.
       rewards: [kept, G].
-      completion_buckets: the last one is the sampler's limit.
+      row_buckets: numbers of rows that a question's completions may be packed into.
     """
-    kept = len(prompts.kept)
-    length_QxG = np.array(rollout.length_QxG)
-    length_QxG[kept:] = 0
-    width = bucket_for(int(length_QxG.max()), completion_buckets)
-    assert width is not None, (length_QxG.max(), completion_buckets)
-    fillers = np.repeat(rewards[:1], len(length_QxG) - kept, axis=0)
+    Q, _, C = rollout.token_QxGxC.shape
+    fillers = np.repeat(rewards[:1], Q - len(prompts.kept), axis=0)
     arrays: dict[str, Any] = {
         "prompt_QxP": prompts.token_QxP,
         "prompt_length_Q": prompts.length_Q,
-        "token_QxGxC": rollout.token_QxGxC[:, :, :width],
-        "length_QxG": length_QxG,
-        "logprob_QxGxC": rollout.logprob_QxGxC[:, :, :width],
+        "token_QxGxC": rollout.token_QxGxC,
+        "length_QxG": rollout.length_QxG,
+        "logprob_QxGxC": rollout.logprob_QxGxC,
         "reward_QxG": np.concatenate([rewards, fillers]).astype(np.float32),
     }
-    return Batch(**arrays)
+    return Batch(**arrays, packing=pack(np.asarray(rollout.length_QxG), C, row_buckets))

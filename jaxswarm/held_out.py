@@ -91,6 +91,7 @@ def evaluate(
                 limit=config.limit,
                 sampling=sampling,
                 stop_tokens=tokenizer.stop_tokens,
+                budget_QxG=prompts.budgets(group, config.limit),
             )
             for index, replies in zip(
                 prompts.kept, batches.texts(tokenizer, prompts, rollout), strict=True

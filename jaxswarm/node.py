@@ -91,13 +91,14 @@ class Node:
                     limit=config.limit,
                     sampling=config.sampling,
                     stop_tokens=parts.tokenizer.stop_tokens,
+                    budget_QxG=prompts.budgets(config.group, config.limit),
                 )
             with self._progress.phase("rewards"):
                 texts = batches.texts(parts.tokenizer, prompts, rollout)
                 outcome = Outcome.of(plan, asked, texts, rollout)
             with self._progress.phase("train"):
                 batch = batches.learning_batch(
-                    prompts, rollout, outcome.rewards, config.completion_buckets
+                    prompts, rollout, outcome.rewards, config.row_buckets
                 )
                 learning_rate = parts.learner.learning_rate
                 outcome = outcome.learnt(parts.learner.step(batch), learning_rate)

@@ -37,8 +37,8 @@ class NodeConfig:
     """Of a completion."""
     sampling: Sampling
     prompt_buckets: tuple[int, ...]
-    completion_buckets: tuple[int, ...]
-    """The last one is `limit`."""
+    row_buckets: tuple[int, ...]
+    """Rows that the completions of a question may be packed into."""
     publish: str
     """Which completion of a group is published: see `jaxswarm.stages.merge.choose`."""
     peers_in_prompt: int

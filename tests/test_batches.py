@@ -41,14 +41,14 @@ def test_fillers_are_given_no_text_no_length_and_no_weight(tokenizer):
     token_QxGxC = np.tile(np.array([*ids, 0, 0, 0], np.int32), (2, 2, 1))
     rollout = Rollout(
         token_QxGxC,
-        np.full((2, 2), len(ids), np.int32),
+        np.array([[len(ids)] * 2, [0, 0]], np.int32),
         np.zeros((2, 2, 8), np.float32),
         np.ones((2, 2), bool),
     )
     texts = batches.texts(tokenizer, prompts, rollout)
     assert texts == [[tokenizer.decode(ids)] * 2]
-    batch = batches.learning_batch(prompts, rollout, np.array([[1.0, 2.0]]), (len(ids), 8))
+    assert prompts.budgets(2, 8).tolist() == [[8, 8], [0, 0]]
+    batch = batches.learning_batch(prompts, rollout, np.array([[1.0, 2.0]]), (1,))
     assert batch.length_QxG.tolist() == [[len(ids)] * 2, [0, 0]]
-    assert batch.token_QxGxC.shape == (2, 2, len(ids))
-    assert batch.logprob_QxGxC.shape == (2, 2, len(ids))
+    assert batch.packing is None, "twice that many tokens do not fit one row"
     assert batch.reward_QxG.tolist() == [[1, 2], [1, 2]]

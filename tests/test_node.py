@@ -45,7 +45,7 @@ def config_of(directory: Path, **changes):
     config.stages.questions = 4
     config.grpo.group = 4
     config.generation.limit = 32
-    config.generation.completion_buckets = ()
+    config.grpo.row_buckets = (3,)
     config.evaluation.questions = 8
     config.evaluation.batch = 8
     config.output.directory = str(directory)

@@ -1,9 +1,9 @@
-"""jaxswarm's side of `benchmarks.grpo`: the learner as a node uses it."""
+"""jaxswarm's side of the benchmarks: the learner as a node uses it."""
 
 import jax
 import numpy as np
 
-from benchmarks.sides.work import Measured, Work, repeat, run
+from benchmarks.work import Measured, Work, repeat, run
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
@@ -27,7 +27,7 @@ def ours(work: Work) -> Measured:
         updates=1,
         micro_batches=work.micro_batches,
         temperature=1.0,
-        limit=work.new_tokens,
+        limit=work.limit,
         vocab_slice=16384,
         remat=True,
         dtype=work.dtype,
@@ -55,7 +55,7 @@ def ours(work: Work) -> Measured:
             length_Q,
             seed=0,
             group=work.group,
-            limit=work.new_tokens,
+            limit=work.limit,
             sampling=Sampling(),
             stop_tokens=(),
         )

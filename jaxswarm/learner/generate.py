@@ -45,32 +45,36 @@ def generate(
     model: Qwen2,
     prompt_QxP: jax.Array,
     length_Q: jax.Array,
+    budget_QxG: jax.Array,
     key: jax.Array,
     *,
-    group: int,
     limit: int,
     sampling: Sampling,
     stop_tokens: tuple[int, ...],
 ) -> Rollout:
-    """Draws `group` completions of each prompt.
+    """Draws G completions of each prompt.
 
     Args:
       model: parameters in the dtype to compute in.
       prompt_QxP: int32, padded at the right.
       length_Q: int32, at least 1, without the padding.
+      budget_QxG: int32, the most tokens of each completion: `limit`, or 0 for a row that is not
+        wanted.
       key: the same key, prompts and parameters draw the same tokens.
-      group: G, static.
       limit: C, static; the loop ends sooner when every row has ended.
       sampling: static.
-      stop_tokens: each ends its row; none: every row has `limit` tokens.
+      stop_tokens: each ends its row; none: every row has as many tokens as it may.
     """
-    Q = prompt_QxP.shape[0]
+    Q, group = budget_QxG.shape
     last_Q, before_Q = split_last(prompt_QxP, length_Q)
     with jax.named_scope("prompt"):
         prefix = Prefix(model.prompt(prompt_QxP, length_Q).layers, before_Q)
 
+    def running(state: _Decoding) -> jax.Array:
+        return (state.step < budget_QxG) & ~state.rollout.ended_QxG
+
     def more(state: _Decoding) -> jax.Array:
-        return (state.step < limit) & ~jnp.all(state.rollout.ended_QxG)
+        return jnp.any(running(state))
 
     def draw(state: _Decoding) -> _Decoding:
         with jax.named_scope("decode"):
@@ -78,7 +82,7 @@ def generate(
             logits_BxV = model.logits(hidden.reshape(Q * group, -1))
         with jax.named_scope("sample"):
             token_B, logprob_B = sample(logits_BxV, jax.random.fold_in(key, state.step), sampling)
-        running_QxG = ~state.rollout.ended_QxG
+        running_QxG = running(state)
         token_QxG = jnp.where(running_QxG, token_B.reshape(Q, group), 0)
         logprob_QxG = jnp.where(running_QxG, logprob_B.reshape(Q, group), 0.0)
         stopped_QxG = jnp.isin(token_QxG, jnp.array(stop_tokens, jnp.int32)) & running_QxG

@@ -27,7 +27,10 @@ class Generate(Protocol):
         limit: int,
         sampling: Sampling,
         stop_tokens: tuple[int, ...],
-    ) -> Rollout: ...
+        budget_QxG: np.ndarray | None = None,
+    ) -> Rollout:
+        """`budget_QxG`: where not every row of the group may have `limit` tokens."""
+        ...
 
 
 class Generator:
@@ -41,7 +44,7 @@ class Generator:
         self._mesh = mesh
         self._program = jax.jit(
             partial(_generate, graph, dtype),
-            static_argnames=("group", "limit", "sampling", "stop_tokens"),
+            static_argnames=("limit", "sampling", "stop_tokens"),
             out_shardings=sharding((), (), mesh),
         )
 
@@ -52,15 +55,22 @@ class Generator:
         length_Q: np.ndarray,
         *,
         seed: int,
+        group: int,
+        limit: int,
+        budget_QxG: np.ndarray | None = None,
         **static: Any,
     ) -> Rollout:
         """See `Generate`. `params`: placed by `param_shardings` on the mesh."""
+        if budget_QxG is None:
+            budget_QxG = np.full((len(prompt_QxP), group), limit, np.int32)
         with jax.set_mesh(self._mesh):
             rollout = self._program(
                 params,
                 place_questions(prompt_QxP, self._mesh),
                 place_questions(length_Q, self._mesh),
+                place_questions(budget_QxG, self._mesh),
                 jax.random.key(seed),
+                limit=limit,
                 **static,
             )
             return jax.device_get(rollout)
@@ -72,9 +82,9 @@ def _generate(
     params: nnx.State,
     prompt_QxP: jax.Array,
     length_Q: jax.Array,
+    budget_QxG: jax.Array,
     key: jax.Array,
     **static: Any,
 ) -> Rollout:
-    return generate(
-        nnx.merge(graph, qwen2.cast(params, dtype)), prompt_QxP, length_Q, key, **static
-    )
+    model = nnx.merge(graph, qwen2.cast(params, dtype))
+    return generate(model, prompt_QxP, length_Q, budget_QxG, key, **static)

@@ -73,6 +73,7 @@ class Learner:
         limit: int,
         sampling: Sampling,
         stop_tokens: tuple[int, ...],
+        budget_QxG: np.ndarray | None = None,
     ) -> Rollout:
         """`jaxswarm.learner.generate.generate` with the present parameters; arrays on the host."""
         return self._generate(
@@ -84,12 +85,13 @@ class Learner:
             limit=limit,
             sampling=sampling,
             stop_tokens=stop_tokens,
+            budget_QxG=budget_QxG,
         )
 
     def step(self, batch: Batch) -> StepMetrics:
         """Learns from one batch of host arrays; the metrics are on the host."""
         with jax.set_mesh(self._mesh):
-            placed = Batch(*(place_questions(array, self._mesh) for array in batch))
+            placed = jax.tree.map(partial(place_questions, mesh=self._mesh), batch)
             self.state, metrics = self._step(self.state, self._reference, placed)
             return jax.device_get(metrics)
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxswarm.learner.generate import split_last
+from jaxswarm.learner.packing import Packing
 from jaxswarm.learner.vocabulary import token_logprobs
-from jaxswarm.model.qwen2 import Prefix, Qwen2
+from jaxswarm.model.qwen2 import Prefix, Qwen2, Segments
 
 
 def completion_logprobs(
@@ -13,6 +14,7 @@ def completion_logprobs(
     prompt_QxP: jax.Array,
     prompt_length_Q: jax.Array,
     token_QxGxC: jax.Array,
+    packing: Packing | None = None,
     *,
     temperature: float,
     vocab_slice: int,
@@ -28,6 +30,7 @@ def completion_logprobs(
       prompt_QxP: int32, padded at the right.
       prompt_length_Q: int32, at least 1.
       token_QxGxC: int32; what stands past a completion's length gives values to be masked.
+      packing: where it is given, the pass computes its rows; the result is a grid all the same.
       temperature: divides the logits, as it did when the tokens were drawn.
       vocab_slice: bounds the memory of the logits: Q * G * C * vocab_slice * 4 bytes, some of it
         twice.
@@ -36,17 +39,37 @@ def completion_logprobs(
     Returns:
       logprob_QxGxC and entropy_QxGxC, float32, the latter without gradient.
     """
-    Q, G, _ = token_QxGxC.shape
+    C = token_QxGxC.shape[2]
     last_Q, before_Q = split_last(prompt_QxP, prompt_length_Q)
     prefix = Prefix(model.prompt(prompt_QxP, prompt_length_Q, remat=remat).layers, before_Q)
-    first_QxGx1 = jnp.broadcast_to(last_Q[:, None, None], (Q, G, 1))
-    input_QxGxC = jnp.concatenate([first_QxGx1, token_QxGxC[:, :, :-1]], axis=-1)
-    hidden_QxGxCxD, _ = model(input_QxGxC, prefix=prefix, remat=remat)
-
-    return token_logprobs(
-        hidden_QxGxCxD,
+    last_Qx1x1 = last_Q[:, None, None]
+    if packing is None:
+        target, segments = token_QxGxC, None
+        first = jnp.arange(C) == 0
+    else:
+        source = packing.source_QxRxC
+        target = _take(token_QxGxC, jnp.maximum(source, 0))
+        segments = Segments(jnp.where(source < 0, -1, source // C), jnp.maximum(source, 0) % C)
+        first = segments.position_QxGxT == 0
+    read = jnp.where(first, last_Qx1x1, jnp.roll(target, 1, axis=-1))
+    hidden, _ = model(read, prefix=prefix, segments=segments, remat=remat)
+    of_rows = token_logprobs(
+        hidden,
         model.unembedding(),
-        token_QxGxC,
+        target,
         vocab_slice=vocab_slice,
         temperature=temperature,
     )
+    if packing is None:
+        return of_rows
+    # Past a completion's end this reads a neighbour's values, which are masked like padding's.
+    slot_QxGxC = packing.first_QxG[..., None] + jnp.arange(C)
+    logprob, entropy = (_take(values, slot_QxGxC) for values in of_rows)
+    return logprob, entropy
+
+
+def _take(values: jax.Array, index: jax.Array) -> jax.Array:
+    """values [Q, ...] by indices [Q, ...] into all of a question's; past the end, the last one."""
+    flat = values.reshape(len(values), -1)
+    within = jnp.minimum(index, flat.shape[1] - 1).reshape(len(index), -1)
+    return jnp.take_along_axis(flat, within, axis=1).reshape(index.shape)

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxswarm.errors import InputError
 from jaxswarm.learner import grpo
 from jaxswarm.learner.logprobs import completion_logprobs
+from jaxswarm.learner.packing import Packing
 from jaxswarm.model import qwen2
 
 
@@ -80,6 +81,9 @@ class Batch(NamedTuple):
     logprob_QxGxC: jax.Array
     """The sampler's."""
     reward_QxG: jax.Array
+    packing: Packing | None = None
+    """Of the completions into fewer rows, for the passes that learn. Only where micro-batches cut
+    no group."""
 
 
 class _Rows(NamedTuple):
@@ -93,6 +97,7 @@ class _Rows(NamedTuple):
     weight_QxGxC: jax.Array
     share_QxGxC: jax.Array
     """1 / tokens of the whole batch, 0 past a completion's length: for means of metrics."""
+    packing: Packing | None
 
 
 class StepMetrics(NamedTuple):
@@ -108,7 +113,7 @@ class StepMetrics(NamedTuple):
     """Before the clip."""
 
 
-def check_micro_batches(micro_batches: int, questions: int, group: int) -> None:
+def check_micro_batches(micro_batches: int, questions: int, group: int, *, is_packed: bool) -> None:
     """Says at the start that a batch can be cut so: by questions first, then inside the groups.
 
     Raises:
@@ -122,6 +127,13 @@ def check_micro_batches(micro_batches: int, questions: int, group: int) -> None:
             expected=f"a number that cuts {questions} questions x {group} completions evenly",
             remedy="set --config.grpo.micro_batches",
         )
+    if is_packed and questions % micro_batches:
+        raise InputError(
+            "grpo.micro_batches",
+            got=micro_batches,
+            expected=f"a divisor of {questions} questions: packed completions can't be cut apart",
+            remedy="set --config.grpo.micro_batches, or --config.grpo.row_buckets='()'",
+        )
 
 
 def _micro_batches(rows: _Rows, count: int) -> _Rows:
@@ -133,19 +145,24 @@ def _micro_batches(rows: _Rows, count: int) -> _Rows:
     by_question = math.gcd(count, Q)
     by_group = count // by_question
 
+    assert rows.packing is None or by_group == 1, "a packed group can't be cut"
+
+    def by_questions(array: jax.Array) -> jax.Array:
+        return array.reshape(Q // by_question, by_question, *array.shape[1:]).swapaxes(0, 1)
+
     def cut(array: jax.Array, *, grouped: bool) -> jax.Array:
-        array = array.reshape(Q // by_question, by_question, *array.shape[1:]).swapaxes(0, 1)
+        array = by_questions(array)
         if not grouped:
             return jnp.repeat(array, by_group, axis=0)
         array = array.reshape(*array.shape[:2], by_group, G // by_group, *array.shape[3:])
         return array.swapaxes(1, 2).reshape(count, Q // by_question, *array.shape[3:])
 
-    return _Rows(
-        *(
-            cut(array, grouped=not name.startswith("prompt"))
-            for name, array in rows._asdict().items()
-        )
-    )
+    grids = {
+        name: cut(array, grouped=not name.startswith("prompt"))
+        for name, array in rows._asdict().items()
+        if name != "packing"
+    }
+    return _Rows(**grids, packing=jax.tree.map(by_questions, rows.packing))
 
 
 def train_step(
@@ -174,6 +191,7 @@ def train_step(
             rows.prompt_QxP,
             rows.prompt_length_Q,
             rows.token_QxGxC,
+            rows.packing,
             temperature=config.temperature,
             vocab_slice=config.vocab_slice,
             remat=remat,
@@ -229,6 +247,7 @@ def train_step(
         grpo.advantages(batch.reward_QxG, config.advantage_scale),
         grpo.token_weights(batch.length_QxG, C, config.limit, config.loss),
         grpo.token_weights(batch.length_QxG, C, config.limit, "dapo"),
+        batch.packing,
     )
 
     def update(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:

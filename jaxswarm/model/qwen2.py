@@ -11,7 +11,7 @@ Text always comes as groups: one prompt, G continuations of it. So a pass has tw
 values: the *prefix* of the question, computed once and attended by all G rows, and the rows' *own*.
 
   prompt        x_Qx1xP                no prefix    own: this pass      -> becomes the prefix
-  training      x_QxGxC                prefix       own: this pass
+  training      x_QxGxC                prefix       own: this pass, by segments where packed
   decoding      x_QxGx1                prefix       own: a cache of S slots, written in place
 
 Because training reads prompts through the same prefix, the gradient of a shared prompt is computed
@@ -37,7 +37,11 @@ from jaxswarm.model.sharding import constrain
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of one layer: [Q, K, P, H] for a prefix, [Q, G, K, S, H] for rows."""
+    """Keys and values of one layer: [Q, K, P, H] for a prefix, [Q, K, G, S, H] for rows.
+
+    Heads stand before rows, as attention multiplies them: else XLA would turn the cache over in
+    each step.
+    """
 
     keys: jax.Array
     values: jax.Array
@@ -48,6 +52,15 @@ class Prefix(NamedTuple):
 
     layers: tuple[KeyValues, ...]
     length_Q: jax.Array
+
+
+class Segments(NamedTuple):
+    """Several continuations of the prompt in one row, each blind to the others."""
+
+    segment_QxGxT: jax.Array
+    """int32: tokens of one continuation have the same number, -1 those of none."""
+    position_QxGxT: jax.Array
+    """int32: of a token in its continuation."""
 
 
 class Cache(NamedTuple):
@@ -86,7 +99,7 @@ def rotate(x_QxGxTxNxH: jax.Array, position_QxGxT: jax.Array, theta: float) -> j
 def attend(
     query_QxGxTxNxH: jax.Array,
     own: KeyValues,
-    own_mask_TxS: jax.Array,
+    own_mask: jax.Array,
     prefix: KeyValues | None,
     prefix_mask_QxP: jax.Array | None,
 ) -> jax.Array:
@@ -95,18 +108,20 @@ def attend(
     The two parts are scored apart, so that all G rows meet the prefix in one matmul per key-value
     head and it is never copied per row, and joined by their common maximum and sum.
 
+    `own_mask` is [Q, G, T, S], or [1, 1, T, S] where it is the same for all rows.
+
     Returns:
       [Q, G, T, N, H]
     """
     Q, G, T, N, H = query_QxGxTxNxH.shape
-    K = own.keys.shape[2]
+    K = own.keys.shape[1]
     query = (query_QxGxTxNxH * H**-0.5).reshape(Q, G, T, K, N // K, H)
 
     def scores(equation: str, keys: jax.Array, mask: jax.Array) -> jax.Array:
         raw = jnp.einsum(equation, query, keys, preferred_element_type=jnp.float32)
         return jnp.where(mask, raw, jnp.finfo(jnp.float32).min)
 
-    own_scores = scores("qgtkrh,qgksh->qkgtrs", own.keys, own_mask_TxS[:, None, :])
+    own_scores = scores("qgtkrh,qkgsh->qkgtrs", own.keys, own_mask[:, None, :, :, None])
     top = jnp.max(own_scores, axis=-1, keepdims=True)
     prefix_scores = None
     if prefix is not None:
@@ -120,7 +135,7 @@ def attend(
     total = jnp.sum(weight, axis=-1)
     dtype = own.values.dtype
     mixed = jnp.einsum(
-        "qkgtrs,qgksh->qkgtrh", weight.astype(dtype), own.values, preferred_element_type=jnp.float32
+        "qkgtrs,qkgsh->qkgtrh", weight.astype(dtype), own.values, preferred_element_type=jnp.float32
     )
     if prefix is not None:
         assert prefix_scores is not None
@@ -155,23 +170,20 @@ class Attention(nnx.Module):
         prefix_mask_QxP: jax.Array | None,
         cache: KeyValues | None,
         slot: jax.Array | int,
+        own_mask: jax.Array,
     ) -> tuple[jax.Array, KeyValues]:
         config, head = self.config, (*x_QxGxTxD.shape[:3], -1, self.config.head_dim)
         query = rotate(self.query(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
         key = rotate(self.key(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
         value = self.value(x_QxGxTxD).reshape(head)
-        own = KeyValues(key.transpose(0, 1, 3, 2, 4), value.transpose(0, 1, 3, 2, 4))
+        own = KeyValues(key.transpose(0, 3, 1, 2, 4), value.transpose(0, 3, 1, 2, 4))
         if cache is not None:
-            at = (0, 0, 0, slot, 0)
+            write = jax.lax.dynamic_update_slice_in_dim
             own = KeyValues(
-                jax.lax.dynamic_update_slice(cache.keys, own.keys.astype(cache.keys.dtype), at),
-                jax.lax.dynamic_update_slice(
-                    cache.values, own.values.astype(cache.values.dtype), at
-                ),
+                write(cache.keys, own.keys.astype(cache.keys.dtype), slot, axis=3),
+                write(cache.values, own.values.astype(cache.values.dtype), slot, axis=3),
             )
-        T, S = x_QxGxTxD.shape[2], own.keys.shape[3]
-        own_mask_TxS = jnp.arange(S) <= slot + jnp.arange(T)[:, None]
-        mixed = attend(query, own, own_mask_TxS, prefix, prefix_mask_QxP)
+        mixed = attend(query, own, own_mask, prefix, prefix_mask_QxP)
         return self.out(mixed.reshape(*x_QxGxTxD.shape[:3], -1)), own
 
 
@@ -205,9 +217,16 @@ class Block(nnx.Module):
         prefix_mask_QxP: jax.Array | None,
         cache: KeyValues | None,
         slot: jax.Array | int,
+        own_mask: jax.Array,
     ) -> tuple[jax.Array, KeyValues]:
         mixed, own = self.attention(
-            self.attention_norm(x_QxGxTxD), position_QxGxT, prefix, prefix_mask_QxP, cache, slot
+            self.attention_norm(x_QxGxTxD),
+            position_QxGxT,
+            prefix,
+            prefix_mask_QxP,
+            cache,
+            slot,
+            own_mask,
         )
         x = constrain(x_QxGxTxD + mixed, "question", None, None, None)
         x += self.feed_forward(self.feed_forward_norm(x))
@@ -238,6 +257,7 @@ class Qwen2(nnx.Module):
         *,
         prefix: Prefix | None = None,
         cache: Cache | None = None,
+        segments: Segments | None = None,
         remat: bool = False,
     ) -> tuple[jax.Array, tuple[KeyValues, ...]]:
         """One pass over T tokens of each row; the table in the module's docstring lists the uses.
@@ -246,6 +266,7 @@ class Qwen2(nnx.Module):
           token_QxGxT: int32 token ids, padded at the right.
           prefix: the prompt that each row continues; without it rows start at position 0.
           cache: where earlier tokens of the rows are kept; this pass is written at its slot.
+          segments: where a row holds several continuations; not with a cache.
           remat: recompute each layer in the backward pass instead of keeping its activations.
 
         Returns:
@@ -254,9 +275,16 @@ class Qwen2(nnx.Module):
         """
         slot = 0 if cache is None else cache.slot
         start_Q = jnp.zeros(token_QxGxT.shape[0], jnp.int32) if prefix is None else prefix.length_Q
-        position_QxGxT = jnp.broadcast_to(
-            start_Q[:, None, None] + slot + jnp.arange(token_QxGxT.shape[2]), token_QxGxT.shape
-        )
+        T = token_QxGxT.shape[2]
+        S = T if cache is None else cache.layers[0].keys.shape[3]
+        own_mask = (jnp.arange(S) <= slot + jnp.arange(T)[:, None])[None, None]
+        if segments is None:
+            offset_QxGxT = jnp.broadcast_to(slot + jnp.arange(T), token_QxGxT.shape)
+        else:
+            assert cache is None
+            offset_QxGxT, segment = segments.position_QxGxT, segments.segment_QxGxT
+            own_mask &= segment[..., :, None] == segment[..., None, :]
+        position_QxGxT = start_Q[:, None, None] + offset_QxGxT
         prefix_mask_QxP = None
         if prefix is not None:
             P = prefix.layers[0].keys.shape[2]
@@ -275,6 +303,7 @@ class Qwen2(nnx.Module):
                 prefix_mask_QxP,
                 None if cache is None else cache.layers[index],
                 slot,
+                own_mask,
             )
             own_layers.append(own)
         return self.norm(x), tuple(own_layers)
@@ -282,13 +311,13 @@ class Qwen2(nnx.Module):
     def prompt(self, token_QxP: jax.Array, length_Q: jax.Array, *, remat: bool = False) -> Prefix:
         """Reads each question's prompt once. `length_Q` counts its tokens without the padding."""
         _, layers = self(token_QxP[:, None, :], remat=remat)
-        shared = (KeyValues(own.keys[:, 0], own.values[:, 0]) for own in layers)
+        shared = (KeyValues(own.keys[:, :, 0], own.values[:, :, 0]) for own in layers)
         return Prefix(tuple(shared), length_Q)
 
     def empty_cache(self, questions: int, group: int, slots: int) -> Cache:
         """A cache for `slots` tokens of each row, in the parameters' dtype."""
         config, dtype = self.config, self.embedding[...].dtype
-        shape = (questions, group, config.num_kv_heads, slots, config.head_dim)
+        shape = (questions, config.num_kv_heads, group, slots, config.head_dim)
         layers = tuple(
             KeyValues(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
             for _ in range(config.num_layers)

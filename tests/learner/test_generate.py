@@ -17,14 +17,16 @@ def model():
     return tiny.model()
 
 
-def roll(model, sampling, *, seed=0, prompt=tiny.PROMPT_QxP, stop=STOP, group=4, limit=10):
+def roll(
+    model, sampling, *, seed=0, prompt=tiny.PROMPT_QxP, stop=STOP, group=4, limit=10, budget=None
+):
     program = jax.jit(
         lambda key: generate(
             model,
             jnp.asarray(prompt),
             jnp.asarray(tiny.LENGTH_Q),
+            jnp.full((len(prompt), group), limit, jnp.int32) if budget is None else budget,
             key,
-            group=group,
             limit=limit,
             sampling=sampling,
             stop_tokens=stop,
@@ -81,6 +83,16 @@ def test_more_padding_changes_no_token(model):
     np.testing.assert_array_equal(
         roll(model, GREEDY).token_QxGxC, roll(model, GREEDY, prompt=wide).token_QxGxC
     )
+
+
+def test_a_row_draws_no_more_than_its_budget_and_is_not_changed_by_another_s(model):
+    budget_QxG = np.array([[10, 3, 0, 7], [0] * 4, [1] * 4, [10] * 4], np.int32)
+    whole = roll(model, Sampling(), stop=())
+    part = roll(model, Sampling(), stop=(), budget=budget_QxG)
+    np.testing.assert_array_equal(part.length_QxG, budget_QxG)
+    assert not part.ended_QxG.any()
+    within = np.arange(10) < budget_QxG[..., None]
+    np.testing.assert_array_equal(part.token_QxGxC, np.where(within, whole.token_QxGxC, 0))
 
 
 def test_the_loop_ends_when_every_row_has_ended(model):

@@ -107,21 +107,43 @@ def test_no_array_has_the_vocabulary_for_every_position():
     made, batch = learner(1, 1, 1, beta=0.1, remat=True), tiny.batch(tiny.model())
     with jax.set_mesh(make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])):
         step = made._step.trace(made.state, made._reference, batch).jaxpr
-        generate = made._generate._program.trace(
-            made.state.params,
-            tiny.PROMPT_QxP,
-            tiny.LENGTH_Q,
-            jax.random.key(0),
-            group=4,
-            limit=10,
-            sampling=Sampling(),
-            stop_tokens=(),
-        ).jaxpr
+        generate = trace_generate(made, 10).jaxpr
     V, rows = tiny.CONFIG.vocab_size, 4 * 4
     # A step has logits for a slice of the vocabulary alone: what has all of it is the head.
     assert largest_with_axis(step, V) == tiny.CONFIG.hidden_size * V
     # Generation has logits for one token of each row, never for the prompt.
     assert largest_with_axis(generate, V) <= max(rows, tiny.CONFIG.hidden_size) * V
+
+
+def test_decoding_holds_one_cache_and_no_copy_of_it():
+    made = learner(1, 1, 1)
+    with jax.set_mesh(make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])):
+        bytes_of = {
+            limit: trace_generate(made, limit)
+            .lower()
+            .compile()
+            .memory_analysis()
+            .temp_size_in_bytes
+            for limit in (64, 1088)
+        }
+    config = tiny.CONFIG
+    slot = 2 * 4 * config.num_layers * config.num_kv_heads * config.head_dim
+    of_cache = 16 * 1024 * slot
+    grown = bytes_of[1088] - bytes_of[64]
+    assert of_cache <= grown < 1.5 * of_cache, "one layer's keys may be turned over, no more"
+
+
+def trace_generate(made: Learner, limit: int):
+    return made._generate._program.trace(
+        made.state.params,
+        tiny.PROMPT_QxP,
+        tiny.LENGTH_Q,
+        np.full((4, 4), limit, np.int32),
+        jax.random.key(0),
+        limit=limit,
+        sampling=Sampling(),
+        stop_tokens=(),
+    )
 
 
 def largest_with_axis(jaxpr, size: int) -> int:

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxswarm.errors import InputError
 from jaxswarm.learner import grpo
+from jaxswarm.learner.packing import pack
 from jaxswarm.learner.train_step import TrainState, check_micro_batches, train_step
 from tests.learner import tiny
 
@@ -108,6 +109,20 @@ def test_memory_savers_change_nothing(split, batch, change):
     assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("micro_batches", [1, 4])
+@pytest.mark.parametrize("remat", [True, False])
+def test_packed_completions_give_the_same_update(split, batch, micro_batches, remat):
+    reference = jax.tree.map(lambda w: w * 0.9, split[1])
+    config = tiny.grpo(beta=0.1, micro_batches=micro_batches, remat=remat)
+    whole, metrics = step(split, batch, config, reference=reference)
+    packing = pack(batch.length_QxG, 10, (2, 3))
+    assert packing is not None
+    assert packing.source_QxRxC.shape == (4, 3, 10)
+    packed, same = step(split, batch._replace(packing=packing), config, reference=reference)
+    assert_same_tree(packed.params, whole.params, atol=2e-6, rtol=1e-5)
+    assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
+
+
 def test_a_batch_of_uniform_groups_changes_nothing(split, batch):
     uniform = batch._replace(reward_QxG=np.repeat(batch.reward_QxG[:, :1], 4, axis=1))
     state, metrics = step(split, uniform, tiny.grpo(advantage_scale="group"))
@@ -148,6 +163,8 @@ def test_on_the_sampler_s_own_log_probs_nothing_is_clipped_and_the_gap_is_roundi
 
 
 def test_micro_batches_that_do_not_cut_the_grid_are_refused():
-    check_micro_batches(8, questions=4, group=4)
-    with pytest.raises(InputError, match="micro_batches"):
-        check_micro_batches(3, questions=4, group=4)
+    check_micro_batches(8, questions=4, group=4, is_packed=False)
+    check_micro_batches(2, questions=4, group=4, is_packed=True)
+    for count, is_packed in ((3, False), (8, True)):
+        with pytest.raises(InputError, match="micro_batches"):
+            check_micro_batches(count, questions=4, group=4, is_packed=is_packed)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -37,8 +38,8 @@ def measure(graph: nnx.GraphDef, words: Words) -> Accuracy:
             nnx.merge(graph, params),
             prompt_QxP,
             length_Q,
+            jnp.full((len(length_Q), group), shape.reply_width, jnp.int32),
             jax.random.key(0),
-            group=group,
             limit=shape.reply_width,
             sampling=sampling,
             stop_tokens=(words.turn_end,),

@@ -1,43 +1,59 @@
-"""The work that every side of `benchmarks.grpo` is given, and what each tells of it."""
+"""The work that every side of a benchmark is given, and what each tells of it."""
 
 import json
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """One GRPO step, repeated: a group of completions for each prompt, then an update on them."""
 
+    name: str
     model: str
-    """A Hugging Face directory, float32 weights in bytes of their own dtype."""
+    """A directory with a Hugging Face config.json; without weights beside it they are random."""
     dtype: str
     """Of the matmuls: "float32" or "bfloat16". Master weights and moments are float32."""
     prompts: tuple[tuple[int, ...], ...]
     """Token ids."""
-    group: int
-    """Completions of each prompt."""
-    new_tokens: int
-    """Exactly so many in each completion: nothing ends a row before."""
+    limits: tuple[tuple[int, ...], ...]
+    """[questions][G]: so many tokens has each completion; nothing ends a row before."""
     beta: float
     """Above 0: a reference model is in memory."""
     learning_rate: float
     micro_batches: int
     """Pieces of the batch whose gradients are added up, where a side can do that."""
+    compact: bool
+    """Rows that have ended are dropped while others go on, and completions packed for training."""
     repeats: int
     """Timed ones, after one that is not."""
     train: bool
     """False: completions alone."""
 
     @property
+    def group(self) -> int:
+        return len(self.limits[0])
+
+    @property
+    def limit(self) -> int:
+        """The longest completion."""
+        return max(max(row) for row in self.limits)
+
+    @property
     def tokens(self) -> int:
         """Generated in one repeat."""
-        return len(self.prompts) * self.group * self.new_tokens
+        return sum(map(sum, self.limits))
+
+    @property
+    def is_even(self) -> bool:
+        """All completions have the same length: what the peers can be made to do."""
+        return {limit for row in self.limits for limit in row} == {self.limit}
 
     def rewards(self) -> list[list[float]]:
         """[questions][group] rewards that differ inside a group, so that there is a gradient."""
@@ -49,7 +65,9 @@ class Work:
     @staticmethod
     def read(directory: Path) -> "Work":
         values = json.loads((directory / "work.json").read_text())
-        return Work(**values | {"prompts": tuple(map(tuple, values["prompts"]))})
+        for name in ("prompts", "limits"):
+            values[name] = tuple(map(tuple, values[name]))
+        return Work(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +80,26 @@ class Measured:
     step_s: list[float]
     """Generation and update together; empty where there was no update."""
     peak_gb: float
+    rates: dict[str, float] = field(default_factory=dict)
+    """What the device can do, measured in the same process: see `benchmarks.roofline`."""
 
 
-def repeat(work: Work, generate: Callable[[], Any], train: Callable[[Any], Any]) -> Measured:
+def summary(figures: dict[str, Any]) -> dict[str, float]:
+    """Medians of what a side measured."""
+    return {
+        name: statistics.median(figures[name]) for name in ("generate_s", "step_s") if figures[name]
+    }
+
+
+def repeat(
+    work: Work,
+    generate: Callable[[], Any],
+    train: Callable[[Any], Any],
+    rates: Callable[[], dict[str, float]] = dict,
+) -> Measured:
     """Times `generate`, and `train` on what it gave, `work.repeats` times after a first one.
 
-    Both must return when the work is done, not when it has been asked for.
+    Both must return when the work is done, not when it has been asked for. `rates` is asked last.
     """
     first, generated, steps = 0.0, [], []
     for index in range(work.repeats + 1):
@@ -83,7 +115,8 @@ def repeat(work: Work, generate: Callable[[], Any], train: Callable[[Any], Any])
         else:
             generated.append(after_generate - began)
             steps.append(end - began)
-    return Measured(first, generated, steps if work.train else [], peak_gb())
+    peak = peak_gb()
+    return Measured(first, generated, steps if work.train else [], peak, rates())
 
 
 def peak_gb() -> float:

@@ -1,4 +1,4 @@
-"""transformers' side of `benchmarks.grpo`: its generate, which has no update to time."""
+"""transformers' side of the benchmarks: its generate, which has no update to time."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, Qwen2ForCausalLM
 
-from benchmarks.sides.work import Measured, Work, repeat, run
+from benchmarks.work import Measured, Work, repeat, run
 
 
-def hf_generate(work: Work) -> Measured:
+def transformers_generate(work: Work) -> Measured:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, work.dtype)
     model: Any = Qwen2ForCausalLM.from_pretrained(work.model, dtype=dtype).eval()
@@ -28,19 +28,19 @@ def hf_generate(work: Work) -> Measured:
         top_k=0,
         top_p=1.0,
         num_return_sequences=work.group,
-        min_new_tokens=work.new_tokens,
-        max_new_tokens=work.new_tokens,
+        min_new_tokens=work.limit,
+        max_new_tokens=work.limit,
         pad_token_id=0,
     )
 
     def generate() -> object:
         with torch.no_grad():
             done = model.generate(ids, attention_mask=mask, generation_config=settings)
-        assert done.shape == (len(work.prompts) * work.group, longest + work.new_tokens)
+        assert done.shape == (len(work.prompts) * work.group, longest + work.limit)
         return done.cpu()
 
     return repeat(replace(work, train=False), generate, lambda _: None)
 
 
 if __name__ == "__main__":
-    run(hf_generate)
+    run(transformers_generate)

@@ -1,4 +1,4 @@
-"""Tunix's side of `benchmarks.grpo`: its GRPOLearner with the "vanilla" rollout engine.
+"""Tunix's side of the benchmarks: its GRPOLearner with the "vanilla" rollout engine.
 
 Made for google-tunix 0.1.7, from the extra `peers`. What it can't be made to do the same way:
 
@@ -36,18 +36,18 @@ from tunix.rl.rollout.base_rollout import (  # pyright: ignore[reportMissingImpo
 )
 from tunix.rl.rollout.vanilla_rollout import VanillaRollout  # pyright: ignore[reportMissingImports]
 
-from benchmarks.sides.work import Measured, Work, peak_gb, repeat, run
+from benchmarks.work import Measured, Work, peak_gb, repeat, run
 
 
-def tunix_step(work: Work) -> Measured:
+def tunix_side(work: Work) -> Measured:
     tokenizer: Any = AutoTokenizer.from_pretrained(work.model)
     texts = [tokenizer.decode(prompt) for prompt in work.prompts]
     mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"))
     longest = max(map(len, work.prompts))
     rollout_config = RolloutConfig(
-        max_tokens_to_generate=work.new_tokens,
+        max_tokens_to_generate=work.limit,
         max_prompt_length=longest,
-        kv_cache_size=longest + work.new_tokens,
+        kv_cache_size=longest + work.limit,
         temperature=1.0,
         top_p=1.0,
         top_k=None,
@@ -100,7 +100,7 @@ def _check(work: Work, rollout: Any) -> None:
     prompts = [prompt for prompt in work.prompts for _ in range(work.group)]
     for row, prompt in zip(rollout.left_padded_prompt_tokens, prompts, strict=True):
         assert tuple(row[-len(prompt) :]) == prompt, "a prompt's text has other tokens"
-    assert [len(row) for row in rollout.tokens] == [work.new_tokens] * len(prompts)
+    assert [len(row) for row in rollout.tokens] == [work.limit] * len(prompts)
 
 
 def _train(
@@ -172,4 +172,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    run(tunix_step)
+    run(tunix_side)

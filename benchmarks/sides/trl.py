@@ -1,4 +1,4 @@
-"""TRL's side of `benchmarks.grpo`: its GRPOTrainer, generating by transformers' own `generate`.
+"""TRL's side of the benchmarks: its GRPOTrainer, generating by transformers' own `generate`.
 
 Made for TRL 1.16.0, from the extra `peers`. What it can't be made to do the same way:
 
@@ -20,10 +20,10 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportMissingImports]
 
-from benchmarks.sides.work import Measured, Work, peak_gb, repeat, run
+from benchmarks.work import Measured, Work, peak_gb, repeat, run
 
 
-def trl_step(work: Work) -> Measured:
+def trl_side(work: Work) -> Measured:
     tokenizer: Any = AutoTokenizer.from_pretrained(work.model, padding_side="left")
     texts = [tokenizer.decode(prompt) for prompt in work.prompts]
     prompts = [list(prompt) for prompt in work.prompts for _ in range(work.group)]
@@ -36,7 +36,7 @@ def trl_step(work: Work) -> Measured:
             began = time.perf_counter()
             done = super()._generate_single_turn(prompt_ids, *args, **kwargs)
             generated.append(_now() - began)
-            assert [len(row) for row in done[0]] == [work.new_tokens] * len(prompts)
+            assert [len(row) for row in done[0]] == [work.limit] * len(prompts)
             return done
 
     class Clock(TrainerCallback):
@@ -70,11 +70,11 @@ def trl_step(work: Work) -> Measured:
             weight_decay=0.0,
             max_grad_norm=1.0,
             num_generations=work.group,
-            max_completion_length=work.new_tokens,
+            max_completion_length=work.limit,
             temperature=1.0,
             top_p=1.0,
             top_k=0,
-            generation_kwargs={"min_new_tokens": work.new_tokens},
+            generation_kwargs={"min_new_tokens": work.limit},
             shuffle_dataset=False,
             loss_type="dapo",
             scale_rewards="group",
@@ -115,4 +115,4 @@ def _now() -> float:
 
 
 if __name__ == "__main__":
-    run(trl_step)
+    run(trl_side)
