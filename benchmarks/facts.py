@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ def facts() -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
     }
+
+
+def backend() -> str:
+    """JAX's default: "cpu", "gpu" or "tpu". Asked in another process: JAX takes a GPU's memory."""
+    ask = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def write(name: str, figures: dict[str, Any]) -> Path:

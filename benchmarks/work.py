@@ -84,10 +84,12 @@ class Measured:
     """What the device can do, measured in the same process: see `benchmarks.roofline`."""
 
 
-def summary(figures: dict[str, Any]) -> dict[str, float]:
-    """Medians of what a side measured."""
+def medians(figures: dict[str, Any]) -> dict[str, float]:
+    """Of a side's timed repeats, by the names `generate` and `step`."""
     return {
-        name: statistics.median(figures[name]) for name in ("generate_s", "step_s") if figures[name]
+        name: statistics.median(figures[f"{name}_s"])
+        for name in ("generate", "step")
+        if figures[f"{name}_s"]
     }
 
 

@@ -170,6 +170,8 @@ def get_config() -> ConfigDict:
     output.checkpoint_stages = 3
     # Checkpoints kept.
     output.keep_checkpoints = 2
+    # The answer stage of this round is traced, and a line tells where its time went; -1: none.
+    output.profile_round = 1
     # Compiled programs, shared by all runs; "": not kept.
     output.compilation_cache = "~/.cache/jaxswarm/xla"
     return config

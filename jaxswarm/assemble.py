@@ -245,6 +245,7 @@ def node_config(config: Config, peer: str) -> NodeConfig:
         checkpoint_stages=config.output.checkpoint_stages,
         evaluate_rounds=config.evaluation.every_rounds,
         evaluation=evaluation(config, seed),
+        profile_round=config.output.profile_round,
     )
 
 

@@ -10,10 +10,13 @@ and what it keeps so that a kill loses nothing.
 import hashlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from jaxswarm import batches
+from jaxswarm.batches import Prompts
 from jaxswarm.conversation import Conversation, usable
 from jaxswarm.held_out import evaluate
+from jaxswarm.learner.profile import profiled
 from jaxswarm.outcome import Outcome, stage_report
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.progress import Progress
@@ -81,27 +84,12 @@ class Node:
             )
         asked = [discussions[index] for index in prompts.kept]
         outcome = Outcome.empty()
-        if asked:
-            with self._progress.phase("generate"):
-                rollout = parts.learner.generate(
-                    prompts.token_QxP,
-                    prompts.length_Q,
-                    seed=_seed(config.seed, position),
-                    group=config.group,
-                    limit=config.limit,
-                    sampling=config.sampling,
-                    stop_tokens=parts.tokenizer.stop_tokens,
-                    budget_QxG=prompts.budgets(config.group, config.limit),
-                )
-            with self._progress.phase("rewards"):
-                texts = batches.texts(parts.tokenizer, prompts, rollout)
-                outcome = Outcome.of(plan, asked, texts, rollout)
-            with self._progress.phase("train"):
-                batch = batches.learning_batch(
-                    prompts, rollout, outcome.rewards, config.row_buckets
-                )
-                learning_rate = parts.learner.learning_rate
-                outcome = outcome.learnt(parts.learner.step(batch), learning_rate)
+        if asked and position == Position(config.profile_round, 0):
+            with profiled() as profile:
+                outcome = self._learn(position, asked, prompts)
+            self._progress.say(f"where the time of {position} went: {profile}")
+        elif asked:
+            outcome = self._learn(position, asked, prompts)
         with self._progress.phase("publish"):
             own = self._conversation.publish(position, asked, outcome)
             parts.exchange.announce(position, published=True)
@@ -111,6 +99,28 @@ class Node:
         self._refused.update(merged.refused)
         self._report(position, outcome, gathered)
         return self._go_on(position.next(), merged.discussions)
+
+    def _learn(self, position: Position, asked: Sequence[Discussion], prompts: Prompts) -> Outcome:
+        """Completions of what is asked, their rewards, and an update by them."""
+        config, parts = self._config, self._parts
+        with self._progress.phase("generate"):
+            rollout = parts.learner.generate(
+                prompts.token_QxP,
+                prompts.length_Q,
+                seed=_seed(config.seed, position),
+                group=config.group,
+                limit=config.limit,
+                sampling=config.sampling,
+                stop_tokens=parts.tokenizer.stop_tokens,
+                budget_QxG=prompts.budgets(config.group, config.limit),
+            )
+        with self._progress.phase("rewards"):
+            texts = batches.texts(parts.tokenizer, prompts, rollout)
+            outcome = Outcome.of(parts.plans[position.stage], asked, texts, rollout)
+        with self._progress.phase("train"):
+            batch = batches.learning_batch(prompts, rollout, outcome.rewards, config.row_buckets)
+            learning_rate = parts.learner.learning_rate
+            return outcome.learnt(parts.learner.step(batch), learning_rate)
 
     def _go_on(
         self, position: Position, discussions: tuple[Discussion, ...]

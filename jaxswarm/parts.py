@@ -54,6 +54,8 @@ class NodeConfig:
     evaluate_rounds: int
     """Rounds between evaluations; 0: at the start and the end alone."""
     evaluation: EvaluationConfig
+    profile_round: int
+    """Its answer stage is profiled; -1: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,84 @@
-"""jaxswarm's side of the benchmarks: the learner as a node uses it."""
+"""jaxswarm's side of the benchmarks: the learner as a node uses it. Needs jax, flax, optax."""
+
+import json
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
+from flax import nnx
 
+from benchmarks import roofline
 from benchmarks.work import Measured, Work, repeat, run
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
+from jaxswarm.learner.packing import pack
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import Batch, GRPOConfig
 from jaxswarm.model import qwen2, weights
-from jaxswarm.model.sharding import make_mesh
+from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.sharding import make_mesh, param_shardings
 from jaxswarm.model.sources import open_source
 
 
 def ours(work: Work) -> Measured:
-    source = open_source(work.model)
+    learner, graph = make_learner(work)
+    length_Q = np.array([len(prompt) for prompt in work.prompts], np.int32)
+    prompt_QxP = np.zeros((len(work.prompts), max(length_Q)), np.int32)
+    for row, prompt in zip(prompt_QxP, work.prompts, strict=True):
+        row[: len(prompt)] = prompt
+    budget_QxG = np.array(work.limits, np.int32)
+    reward_QxG = np.array(work.rewards(), np.float32)
+    buckets = tuple(range(1, work.group)) if work.compact and not work.is_even else ()
+    trained: list[float] = []
+
+    def generate(budget_QxG: np.ndarray = budget_QxG) -> Rollout:
+        return learner.generate(
+            prompt_QxP,
+            length_Q,
+            seed=0,
+            group=work.group,
+            limit=work.limit,
+            sampling=Sampling(),
+            stop_tokens=(),
+            budget_QxG=budget_QxG,
+        )
+
+    def train(rollout: Rollout) -> None:
+        began = time.perf_counter()
+        length_QxG = np.asarray(rollout.length_QxG)
+        learner.step(
+            Batch(
+                prompt_QxP,  # pyright: ignore[reportArgumentType]
+                length_Q,  # pyright: ignore[reportArgumentType]
+                rollout.token_QxGxC,
+                rollout.length_QxG,
+                rollout.logprob_QxGxC,
+                reward_QxG,  # pyright: ignore[reportArgumentType]
+                pack(length_QxG, work.limit, buckets),
+            )
+        )
+        trained.append(time.perf_counter() - began)
+
+    def rates() -> dict[str, float]:
+        figures: dict[str, float] = {"flops_per_s": roofline.flops(work.dtype)}
+        if work.is_even:
+            whole_s = roofline.best_s(generate, 2)
+            first_s = roofline.best_s(lambda: generate(np.ones_like(budget_QxG)), 2)
+            figures |= roofline.decode(learner, graph, work, whole_s, first_s)
+        if work.train:
+            seen = work.tokens + sum(map(len, work.prompts))
+            parameters = nnx.merge(graph, learner.state.params).config.num_parameters
+            figures |= {"train_s": min(trained[1:]), "train_flops": 6.0 * parameters * seen}
+        return figures
+
+    return repeat(work, generate, train, rates)
+
+
+def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
+    """On one device, with the weights of the work's model or random ones of its shape."""
     mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
-    graph, _ = qwen2.abstract(source.config)
     grpo = GRPOConfig(
         loss="dapo",
         advantage_scale="group",
@@ -42,31 +103,20 @@ def ours(work: Work) -> Measured:
         b1=0.9,
         b2=0.999,
     )
-    learner = Learner(graph, weights.load(source, mesh, "float32"), mesh, grpo, optimizer)
-    length_Q = np.array([len(prompt) for prompt in work.prompts], np.int32)
-    prompt_QxP = np.zeros((len(work.prompts), max(length_Q)), np.int32)
-    for row, prompt in zip(prompt_QxP, work.prompts, strict=True):
-        row[: len(prompt)] = prompt
-    reward_QxG = np.array(work.rewards(), np.float32)
-
-    def generate() -> Rollout:
-        return learner.generate(
-            prompt_QxP,
-            length_Q,
-            seed=0,
-            group=work.group,
-            limit=work.limit,
-            sampling=Sampling(),
-            stop_tokens=(),
-        )
-
-    def train(rollout: Rollout) -> None:
-        tokens, logprobs = rollout.token_QxGxC, rollout.logprob_QxGxC
-        learner.step(
-            Batch(prompt_QxP, length_Q, tokens, rollout.length_QxG, logprobs, reward_QxG)  # pyright: ignore[reportArgumentType]
-        )
-
-    return repeat(work, generate, train)
+    directory = Path(work.model)
+    if (directory / "model.safetensors").exists():
+        source = open_source(work.model)
+        graph, _ = qwen2.abstract(source.config)
+        params = weights.load(source, mesh, "float32")
+    else:
+        values = json.loads((directory / "config.json").read_text())
+        config = ModelConfig.from_hf(values, source=work.model)
+        graph, abstract = qwen2.abstract(config)
+        params = jax.jit(
+            lambda: nnx.split(qwen2.Qwen2(config, nnx.Rngs(0)))[1],
+            out_shardings=param_shardings(abstract, mesh),
+        )()
+    return Learner(graph, params, mesh, grpo, optimizer), graph
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """transformers' side of the benchmarks: its generate, which has no update to time."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, Qwen2ForCausalLM
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.work import Measured, Work, repeat, run
 
@@ -12,8 +13,11 @@ from benchmarks.work import Measured, Work, repeat, run
 def transformers_generate(work: Work) -> Measured:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, work.dtype)
-    model: Any = Qwen2ForCausalLM.from_pretrained(work.model, dtype=dtype).eval()
-    model = model.to(device)
+    if (Path(work.model) / "model.safetensors").exists():
+        model: Any = Qwen2ForCausalLM.from_pretrained(work.model, dtype=dtype)
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config.from_pretrained(work.model)).to(dtype)
+    model = model.to(device).eval()
     longest = max(map(len, work.prompts))
     # Padded at the left, as transformers wants it.
     ids = torch.zeros(len(work.prompts), longest, dtype=torch.long)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxswarm.learner.profile import DECODE, PROMPT, SAMPLE
 from jaxswarm.learner.sampling import Sampling, sample
 from jaxswarm.model.qwen2 import Cache, Prefix, Qwen2
 
@@ -67,7 +68,7 @@ def generate(
     """
     Q, group = budget_QxG.shape
     last_Q, before_Q = split_last(prompt_QxP, length_Q)
-    with jax.named_scope("prompt"):
+    with jax.named_scope(PROMPT):
         prefix = Prefix(model.prompt(prompt_QxP, length_Q).layers, before_Q)
 
     def running(state: _Decoding) -> jax.Array:
@@ -77,10 +78,10 @@ def generate(
         return jnp.any(running(state))
 
     def draw(state: _Decoding) -> _Decoding:
-        with jax.named_scope("decode"):
+        with jax.named_scope(DECODE):
             hidden, layers = model(state.last_QxG[..., None], prefix=prefix, cache=state.cache)
             logits_BxV = model.logits(hidden.reshape(Q * group, -1))
-        with jax.named_scope("sample"):
+        with jax.named_scope(SAMPLE):
             token_B, logprob_B = sample(logits_BxV, jax.random.fold_in(key, state.step), sampling)
         running_QxG = running(state)
         token_QxG = jnp.where(running_QxG, token_B.reshape(Q, group), 0)

@@ -13,6 +13,7 @@ from jaxswarm.errors import InputError
 from jaxswarm.learner import grpo
 from jaxswarm.learner.logprobs import completion_logprobs
 from jaxswarm.learner.packing import Packing
+from jaxswarm.learner.profile import LOGPROBS, OPTIMIZER, REFERENCE
 from jaxswarm.model import qwen2
 
 
@@ -198,10 +199,12 @@ def train_step(
         )
 
     def loss(params: nnx.State, rows: _Rows) -> tuple[jax.Array, StepMetrics]:
-        logprob, entropy = logprobs(params, rows, remat=config.remat)
+        with jax.named_scope(LOGPROBS):
+            logprob, entropy = logprobs(params, rows, remat=config.remat)
         reference_logprob = None
         if reference is not None:
-            reference_logprob, _ = logprobs(reference, rows, remat=False)
+            with jax.named_scope(REFERENCE):
+                reference_logprob, _ = logprobs(reference, rows, remat=False)
         token = grpo.token_loss(
             logprob,
             rows.old_logprob_QxGxC,
@@ -252,9 +255,10 @@ def train_step(
 
     def update(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
         grads, metrics = gradient(state.params, rows)
-        changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, changes)
-        metrics = metrics._replace(grad_norm=optax.global_norm(grads))
+        with jax.named_scope(OPTIMIZER):
+            changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, changes)
+            metrics = metrics._replace(grad_norm=optax.global_norm(grads))
         return TrainState(params, opt_state, state.step + 1), metrics
 
     if config.updates == 1:

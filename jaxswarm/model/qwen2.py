@@ -30,21 +30,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxswarm.model.attention import Attention, KeyValues
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.linear import Linear, project
 from jaxswarm.model.remat import rematerialised
 from jaxswarm.model.sharding import constrain
-
-
-class KeyValues(NamedTuple):
-    """Keys and values of one layer: [Q, K, P, H] for a prefix, [Q, K, G, S, H] for rows.
-
-    Heads stand before rows, as attention multiplies them: else XLA would turn the cache over in
-    each step.
-    """
-
-    keys: jax.Array
-    values: jax.Array
 
 
 class Prefix(NamedTuple):
@@ -82,109 +72,6 @@ class RMSNorm(nnx.Module):
         wide = x.astype(jnp.float32)
         wide *= jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
         return self.scale[...] * wide.astype(x.dtype)
-
-
-def rotate(x_QxGxTxNxH: jax.Array, position_QxGxT: jax.Array, theta: float) -> jax.Array:
-    """Rotary position embedding (arXiv 2104.09864), halves rotated against each other."""
-    half = x_QxGxTxNxH.shape[-1] // 2
-    # Angles reach 10^4 and more: in bfloat16 neighbouring positions would coincide.
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = position_QxGxT[..., None, None].astype(jnp.float32) * frequency
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    first, second = jnp.split(x_QxGxTxNxH.astype(jnp.float32), 2, axis=-1)
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x_QxGxTxNxH.dtype)
-
-
-def attend(
-    query_QxGxTxNxH: jax.Array,
-    own: KeyValues,
-    own_mask: jax.Array,
-    prefix: KeyValues | None,
-    prefix_mask_QxP: jax.Array | None,
-) -> jax.Array:
-    """Softmax attention over the prefix of the question and the row's own keys.
-
-    The two parts are scored apart, so that all G rows meet the prefix in one matmul per key-value
-    head and it is never copied per row, and joined by their common maximum and sum.
-
-    `own_mask` is [Q, G, T, S], or [1, 1, T, S] where it is the same for all rows.
-
-    Returns:
-      [Q, G, T, N, H]
-    """
-    Q, G, T, N, H = query_QxGxTxNxH.shape
-    K = own.keys.shape[1]
-    query = (query_QxGxTxNxH * H**-0.5).reshape(Q, G, T, K, N // K, H)
-
-    def scores(equation: str, keys: jax.Array, mask: jax.Array) -> jax.Array:
-        raw = jnp.einsum(equation, query, keys, preferred_element_type=jnp.float32)
-        return jnp.where(mask, raw, jnp.finfo(jnp.float32).min)
-
-    own_scores = scores("qgtkrh,qkgsh->qkgtrs", own.keys, own_mask[:, None, :, :, None])
-    top = jnp.max(own_scores, axis=-1, keepdims=True)
-    prefix_scores = None
-    if prefix is not None:
-        assert prefix_mask_QxP is not None
-        mask = prefix_mask_QxP[:, None, None, None, None, :]
-        prefix_scores = scores("qgtkrh,qkph->qkgtrp", prefix.keys, mask)
-        top = jnp.maximum(top, jnp.max(prefix_scores, axis=-1, keepdims=True))
-    top = jax.lax.stop_gradient(top)
-
-    weight = jnp.exp(own_scores - top)
-    total = jnp.sum(weight, axis=-1)
-    dtype = own.values.dtype
-    mixed = jnp.einsum(
-        "qkgtrs,qkgsh->qkgtrh", weight.astype(dtype), own.values, preferred_element_type=jnp.float32
-    )
-    if prefix is not None:
-        assert prefix_scores is not None
-        weight = jnp.exp(prefix_scores - top)
-        total += jnp.sum(weight, axis=-1)
-        mixed += jnp.einsum(
-            "qkgtrp,qkph->qkgtrh",
-            weight.astype(dtype),
-            prefix.values,
-            preferred_element_type=jnp.float32,
-        )
-    mixed = (mixed / total[..., None]).astype(query_QxGxTxNxH.dtype)
-    return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(Q, G, T, N, H)
-
-
-class Attention(nnx.Module):
-    """Grouped-query attention with biases on query, key and value."""
-
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        D, N, K, H = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
-        self.query = Linear(("heads", "embed"), (N * H, D), bias=True, rngs=rngs)
-        self.key = Linear(("kv_heads", "embed"), (K * H, D), bias=True, rngs=rngs)
-        self.value = Linear(("kv_heads", "embed"), (K * H, D), bias=True, rngs=rngs)
-        self.out = Linear(("embed", "heads"), (D, N * H), bias=False, rngs=rngs)
-        self.config = config
-
-    def __call__(
-        self,
-        x_QxGxTxD: jax.Array,
-        position_QxGxT: jax.Array,
-        prefix: KeyValues | None,
-        prefix_mask_QxP: jax.Array | None,
-        cache: KeyValues | None,
-        slot: jax.Array | int,
-        own_mask: jax.Array,
-    ) -> tuple[jax.Array, KeyValues]:
-        config, head = self.config, (*x_QxGxTxD.shape[:3], -1, self.config.head_dim)
-        query = rotate(self.query(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
-        key = rotate(self.key(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
-        value = self.value(x_QxGxTxD).reshape(head)
-        own = KeyValues(key.transpose(0, 3, 1, 2, 4), value.transpose(0, 3, 1, 2, 4))
-        if cache is not None:
-            write = jax.lax.dynamic_update_slice_in_dim
-            own = KeyValues(
-                write(cache.keys, own.keys.astype(cache.keys.dtype), slot, axis=3),
-                write(cache.values, own.values.astype(cache.values.dtype), slot, axis=3),
-            )
-        mixed = attend(query, own, own_mask, prefix, prefix_mask_QxP)
-        return self.out(mixed.reshape(*x_QxGxTxD.shape[:3], -1)), own
 
 
 class FeedForward(nnx.Module):

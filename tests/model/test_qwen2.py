@@ -9,8 +9,9 @@ import pytest
 from flax import nnx
 
 from jaxswarm.model import qwen2
+from jaxswarm.model.attention import rotate
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.model.qwen2 import Qwen2, rotate
+from jaxswarm.model.qwen2 import Qwen2
 from tests.model.tiny_config import CONFIG
 
 TOKENS = np.random.default_rng(0).integers(0, 64, (2, 3, 7)).astype(np.int32)

@@ -1,0 +1,89 @@
+"""What the device could do at most, measured beside what was done: matmuls, copies, peak rates."""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from benchmarks.work import Work
+from jaxswarm.learner.learner import Learner
+from jaxswarm.model import qwen2
+from jaxswarm.model.linear import project
+
+PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
+"""Dense bfloat16, as the maker states them."""
+
+
+def best_s(work: Callable[[], object], repeats: int = 5) -> float:
+    """Seconds of the fastest of some runs, after one that compiles."""
+    jax.block_until_ready(work())
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(work())
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def copy_bytes_per_s() -> float:
+    """Bytes read and written by a copy of half a gigabyte."""
+    array = jnp.ones(2**27, jnp.float32)
+    return 2 * array.nbytes / best_s(lambda: jax.jit(jnp.negative)(array))
+
+
+def flops(dtype: str) -> float:
+    """The maker's figure where it is known, else that of a large matmul here."""
+    known = PEAK_FLOPS.get(jax.devices()[0].device_kind)
+    if known is not None:
+        return known
+    square = jnp.ones((2048, 2048), dtype)
+    return 2 * 2048**3 / best_s(lambda: jax.jit(jnp.matmul)(square, square))
+
+
+def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> float:
+    """A decode step's matmuls with weights alone, one after the other, in the order it has them."""
+
+    def run(params: nnx.State, x_BxD: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, qwen2.cast(params, dtype))
+        for block in model.blocks:
+            mixed, narrow = block.attention, block.feed_forward
+            query = project(x_BxD, mixed.query.weight[...])
+            key = project(x_BxD, mixed.key.weight[...])
+            value = project(x_BxD, mixed.value.weight[...])
+            query += jnp.tile(key + value, (1, query.shape[1] // key.shape[1]))
+            x_BxD = project(query, mixed.out.weight[...])
+            gate, up = (
+                project(x_BxD, narrow.gate.weight[...]),
+                project(x_BxD, narrow.up.weight[...]),
+            )
+            x_BxD = project(gate * up, narrow.down.weight[...])
+        return model.logits(x_BxD)
+
+    program = jax.jit(run)
+    x_BxD = jnp.full((rows, model_width(params)), 1e-3, dtype)
+    return best_s(lambda: program(params, x_BxD))
+
+
+def model_width(params: nnx.State) -> int:
+    return params["norm"]["scale"].get_value().shape[0]
+
+
+def decode(learner: Learner, graph: nnx.GraphDef, work: Work, generate_s: float, first_s: float):
+    """Figures of a decode step. `first_s`: the same completions cut after their first token."""
+    rows = len(work.prompts) * work.group
+    params = learner.state.params
+    width = 2 if work.dtype == "bfloat16" else 4
+    model = nnx.merge(graph, params).config
+    of_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * width
+    own = rows * sum(range(1, work.limit + 1)) / work.limit
+    shared = sum(map(len, work.prompts))
+    step_s = (generate_s - first_s) / (work.limit - 1)
+    step_bytes = model.num_parameters * width + (own + shared) * of_token
+    return {
+        "decode_step_s": step_s,
+        "matmuls_s": matmuls_s(graph, params, rows, work.dtype),
+        "step_bytes": step_bytes,
+        "copy_bytes_per_s": copy_bytes_per_s(),
+    }

@@ -1,0 +1,137 @@
+"""Where the device's time goes: a trace of what ran, each operation under its part of the work.
+
+Operations are known by the names that XLA gave them. Which part of the work each belongs to stands
+in the metadata of the compiled programs: the `jax.named_scope` that it was traced in.
+"""
+
+import re
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.profiler import ProfileData, ProfileOptions
+
+PROMPT, DECODE, SAMPLE = "prompt", "decode", "sample"
+REFERENCE, LOGPROBS, BACKWARD, OPTIMIZER = "reference", "logprobs", "backward", "optimizer"
+OTHERS, HOST = "others", "host"
+PARTS = (PROMPT, DECODE, SAMPLE, REFERENCE, LOGPROBS, BACKWARD, OPTIMIZER, OTHERS, HOST)
+
+_NAME = re.compile(r"\s*(?:ROOT )?%?([\w.-]+) = ")
+_SCOPES = re.compile(r"op_name=\"([^\"]*)\"")
+_CONTAINER = re.compile(r" (while|conditional|call)\(")
+"""Operations whose time is that of others."""
+
+
+class Profile:
+    """What a trace came to."""
+
+    def __init__(self) -> None:
+        """Empty until the traced block is over."""
+        self.seconds: dict[str, float] = {}
+        """By part of `PARTS`; they add up to the wall time of the block."""
+
+    def __str__(self) -> str:
+        whole = sum(self.seconds.values())
+        shares = (
+            f"{part} {self.seconds[part] / whole:.1%}"
+            for part in PARTS
+            if self.seconds.get(part, 0.0) > 0
+        )
+        return f"{', '.join(shares)} of {whole:.1f} s"
+
+
+@contextmanager
+def profiled() -> Iterator[Profile]:
+    """Traces what runs in the block. Costs some time and memory for each operation that ran."""
+    found = Profile()
+    directory = Path(tempfile.mkdtemp(prefix="jaxswarm-profile-"))
+    options = ProfileOptions()
+    options.python_tracer_level = 0
+    began = time.perf_counter()
+    try:
+        with jax.profiler.trace(str(directory), profiler_options=options):
+            yield found
+            wall_s = time.perf_counter() - began
+        (trace,) = directory.rglob("*.xplane.pb")
+        found.seconds = _by_part(ProfileData.from_file(str(trace)), wall_s)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _by_part(trace: ProfileData, wall_s: float) -> dict[str, float]:
+    operations = list(_operations(trace))
+    parts = _parts_of_operations({operation.module for operation in operations})
+    busy: Counter[str] = Counter()
+    spans: list[tuple[float, float]] = []
+    for event in operations:
+        part = parts.get((event.module, event.name), OTHERS)
+        if part is None:
+            continue
+        busy[part] += event.end_ns - event.start_ns
+        spans.append((event.start_ns, event.end_ns))
+    device_s = min(_union(spans) / 1e9, wall_s)
+    # Operations overlap where a device has several queues; their shares are of the time it worked.
+    scale = device_s / sum(busy.values()) if busy else 0.0
+    return {part: time_ns * scale for part, time_ns in busy.items()} | {HOST: wall_s - device_s}
+
+
+class _Operation(NamedTuple):
+    """One run of one operation of a compiled program."""
+
+    module: str
+    name: str
+    start_ns: float
+    end_ns: float
+
+
+def _operations(trace: ProfileData) -> Iterator[_Operation]:
+    for plane in trace.planes:
+        for line in plane.lines:
+            for event in line.events:
+                stats = dict(event.stats)
+                if "hlo_op" in stats and "hlo_module" in stats:
+                    yield _Operation(
+                        str(stats["hlo_module"]),
+                        str(stats["hlo_op"]),
+                        event.start_ns,
+                        event.start_ns + event.duration_ns,
+                    )
+
+
+def _parts_of_operations(modules: Set[str]) -> Mapping[tuple[str, str], str | None]:
+    """(program, operation) -> part, of these programs; None for what holds other operations."""
+    parts: dict[tuple[str, str], str | None] = {}
+    for program in jax.devices()[0].client.live_executables():
+        for module in program.hlo_modules():
+            if module.name not in modules:
+                continue
+            for line in module.to_string().splitlines():
+                name, scopes = _NAME.match(line), _SCOPES.search(line)
+                if name is not None and scopes is not None:
+                    held = _CONTAINER.search(line)
+                    parts[module.name, name[1]] = None if held else part_of(scopes[1])
+    return parts
+
+
+def part_of(scopes: str) -> str:
+    """The part of the work that XLA's `op_name` tells of: "jit(step)/transpose(jvp(...))/mul"."""
+    names = set(re.split(r"[/()]+", scopes))
+    # In the backward pass an operation is under the names of the forward pass as well.
+    if "transpose" in names and OPTIMIZER not in names:
+        return BACKWARD
+    return next((part for part in PARTS if part in names), OTHERS)
+
+
+def _union(spans: list[tuple[float, float]]) -> float:
+    """The time that is covered by any of the spans."""
+    covered, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return covered

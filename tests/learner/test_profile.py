@@ -1,0 +1,64 @@
+"""A trace of a real learner: every part of the work is found, and they add up."""
+
+import time
+
+import numpy as np
+import pytest
+
+from jaxswarm.learner import profile
+from jaxswarm.learner.sampling import Sampling
+from tests.learner import tiny
+from tests.learner.test_learner import learner, roll
+
+
+def test_the_parts_of_a_step_are_found_and_add_up_to_the_wall_time():
+    made, batch = learner(1, 1, 1, beta=0.1, remat=True), tiny.batch(tiny.model())
+    roll(made, Sampling())
+    made.step(batch)
+    began = time.perf_counter()
+    with profile.profiled() as found:
+        roll(made, Sampling())
+        made.step(batch)
+    wall_s = time.perf_counter() - began
+    device = {part for part, seconds in found.seconds.items() if seconds > 0}
+    assert device >= {
+        profile.PROMPT,
+        profile.DECODE,
+        profile.SAMPLE,
+        profile.REFERENCE,
+        profile.LOGPROBS,
+        profile.BACKWARD,
+        profile.OPTIMIZER,
+        profile.HOST,
+    }
+    assert sum(found.seconds.values()) <= wall_s
+    assert found.seconds.get(profile.OTHERS, 0) < 0.5 * sum(found.seconds.values())
+    assert "decode" in str(found)
+
+
+def test_time_on_the_host_is_the_host_s():
+    made = learner(1, 1, 1)
+    roll(made, Sampling())
+    with profile.profiled() as found:
+        roll(made, Sampling())
+        time.sleep(0.5)
+    assert found.seconds[profile.HOST] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("scopes", "part"),
+    [
+        ("jit(_generate)/while/body/decode/dot_general", profile.DECODE),
+        ("jit(train_step)/jvp(logprobs)/custom_vjp_call/dot_general", profile.LOGPROBS),
+        ("jit(train_step)/transpose(jvp(logprobs))/custom_vjp_call/dot_general", profile.BACKWARD),
+        ("jit(train_step)/optimizer/transpose", profile.OPTIMIZER),
+        ("jit(train_step)/broadcast_in_dim", profile.OTHERS),
+    ],
+)
+def test_an_operation_belongs_to_the_scope_it_was_traced_in(scopes, part):
+    assert profile.part_of(scopes) == part
+
+
+def test_what_fails_inside_is_raised_as_it_is():
+    with pytest.raises(ZeroDivisionError), profile.profiled():
+        np.testing.assert_equal(1, 1 // 0)
