@@ -1,0 +1,96 @@
+"""What a swarm learns that one node does not: the experiment, arm by arm and seed by seed.
+
+    python -m benchmarks.learning --config configs/tiny.py [--arms=solo,swarm] [--seeds=5]
+
+Each run writes its record when it is over; the same command goes on with those that are missing.
+--hours ends between two runs when so much time has passed. --report draws nothing new and makes the
+table, the plots and the page from what is there. The arms: benchmarks/learning/arms.py.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from benchmarks import facts
+from benchmarks.learning import page, records
+from benchmarks.learning.arms import ARMS
+from benchmarks.learning.lab import open_lab
+from benchmarks.learning.play import play
+from jaxswarm import flags
+from jaxswarm.errors import InputError
+
+
+def main() -> int:
+    """Returns the exit code: 0, or 2 for something given that can't be used."""
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    absl_flags.DEFINE_list("arms", list(ARMS), "which, in this order", flag_values=values)
+    absl_flags.DEFINE_integer("seeds", 5, "runs of each arm", 1, flag_values=values)
+    absl_flags.DEFINE_float(
+        "tokens", 150_000.0, "that a solo node generates in a run", 1.0, flag_values=values
+    )
+    absl_flags.DEFINE_float(
+        "hours", 0.0, "start no run after so long; 0: all", 0.0, flag_values=values
+    )
+    absl_flags.DEFINE_string("out", "runs/learning", "for records and figures", flag_values=values)
+    absl_flags.DEFINE_bool("report", False, "only from what is there", flag_values=values)
+    absl_flags.DEFINE_string(
+        "page", str(facts.RESULTS / "learning"), "for the page and its plots", flag_values=values
+    )
+    try:
+        config = flags.parse(values)
+        for name in values["arms"].value:
+            if name not in ARMS:
+                raise InputError(
+                    "--arms", got=name, expected=", ".join(ARMS), remedy="choose among these"
+                )
+        out = Path(values["out"].value).expanduser()
+        if not values["report"].value:
+            _play_all(config, out, values)
+        print(page.write(records.read(out), Path(values["page"].value)))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _play_all(config: flags.Config, out: Path, values: absl_flags.FlagValues) -> None:
+    """Seed by seed, so that what there is after any time is about the same of every arm."""
+    begun, hours = time.monotonic(), values["hours"].value
+    lab = open_lab(config, out / "starts", print)
+    told = facts.facts() | {
+        "tokens": values["tokens"].value,
+        "config": json.loads(config.to_json()),
+    }
+    for seed in range(values["seeds"].value):
+        for name in values["arms"].value:
+            if records.path_of(out, name, seed).exists():
+                continue
+            if hours and time.monotonic() - begun > 3600 * hours:
+                print(f"{hours:g} hours have passed: the same command goes on")
+                return
+            directory = out / "nodes" / f"{name}-{seed}"
+            run = play(lab, ARMS[name], seed, values["tokens"].value, directory)
+            records.write(out, run | {"facts": told})
+            _say(run)
+
+
+def _say(run: records.Run) -> None:
+    first, last = (
+        sum(sum(node[when]["greedy"]) / len(node[when]["greedy"]) for node in run["nodes"])
+        / len(run["nodes"])
+        for when in ("before", "after")
+    )
+    print(
+        f"{run['arm']} seed {run['seed']}: held-out pass@1 {first:.1%} -> {last:.1%}, "
+        f"{run['nodes'][0]['updates']} updates, {run['seconds']:.0f} s"
+        + (" (stopped: nothing can be learnt)" if run["hopeless"] else ""),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
