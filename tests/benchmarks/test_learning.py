@@ -123,4 +123,4 @@ def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monke
     assert (tmp_path / "page" / "accuracy.png").stat().st_size > 10_000
     monkeypatch.setattr(sys, "argv", [*words, "--arms=nobody"])
     assert main() == 2
-    assert "--arms: got nobody" in capsys.readouterr().err
+    assert "--arms: got 'nobody'" in capsys.readouterr().err
