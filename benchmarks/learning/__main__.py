@@ -10,6 +10,7 @@ table, the plots and the page from what is there. The arms: benchmarks/learning/
 import json
 import sys
 import time
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from absl import flags as absl_flags
@@ -21,6 +22,23 @@ from benchmarks.learning.lab import open_lab
 from benchmarks.learning.play import play
 from jaxswarm import flags
 from jaxswarm.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The program's own flags, by name."""
+
+    arms: list[str]
+    seeds: int
+    tokens: float
+    hours: float
+    out: str
+    report: bool
+    page: str
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.out).expanduser()
 
 
 def main() -> int:
@@ -42,38 +60,39 @@ def main() -> int:
     )
     try:
         config = flags.parse(values)
-        for name in values["arms"].value:
+        wanted = Wanted(**{field.name: values[field.name].value for field in fields(Wanted)})
+        for name in wanted.arms:
             if name not in ARMS:
                 raise InputError(
                     "--arms", got=name, expected=", ".join(ARMS), remedy="choose among these"
                 )
-        out = Path(values["out"].value).expanduser()
-        if not values["report"].value:
-            _play_all(config, out, values)
-        print(page.write(records.read(out), Path(values["page"].value)))
+        if not wanted.report:
+            _play_all(config, wanted)
+        print(page.write(records.read(wanted.directory), Path(wanted.page)))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _play_all(config: flags.Config, out: Path, values: absl_flags.FlagValues) -> None:
+def _play_all(config: flags.Config, wanted: Wanted) -> None:
     """Seed by seed, so that what there is after any time is about the same of every arm."""
-    begun, hours = time.monotonic(), values["hours"].value
+    out = wanted.directory
+    begun, hours = time.monotonic(), wanted.hours
     lab = open_lab(config, out / "starts", print)
     told = facts.facts() | {
-        "tokens": values["tokens"].value,
+        "tokens": wanted.tokens,
         "config": json.loads(config.to_json()),
     }
-    for seed in range(values["seeds"].value):
-        for name in values["arms"].value:
+    for seed in range(wanted.seeds):
+        for name in wanted.arms:
             if records.path_of(out, name, seed).exists():
                 continue
             if hours and time.monotonic() - begun > 3600 * hours:
                 print(f"{hours:g} hours have passed: the same command goes on")
                 return
             directory = out / "nodes" / f"{name}-{seed}"
-            run = play(lab, ARMS[name], seed, values["tokens"].value, directory)
+            run = play(lab, ARMS[name], seed, wanted.tokens, directory)
             records.write(out, run | {"facts": told})
             _say(run)
 

@@ -41,7 +41,7 @@ class Lab:
     tokenizer: Tokenizer
     dataset: Dataset
     four_steps: tuple[Question, ...]
-    """Questions out of distribution; none for other data than the embedded."""
+    """Questions out of distribution; only the embedded data have any."""
     reader: Reader
     graph: nnx.GraphDef
     starts: Path
@@ -57,9 +57,20 @@ class Lab:
         return self.dataset.held_out[: self.config.evaluation.questions]
 
     def twin(self, kind: str | None) -> Twin:
-        """A learner at its start; `kind`: that of a specialist."""
+        """A learner at its start; `kind`: that of a specialist.
+
+        Raises:
+          InputError: a specialist in problems whose kinds are not known.
+        """
         if kind is None:
             return Twin(self.learner)
+        if not self.four_steps:
+            raise InputError(
+                "--arms",
+                got="specialists",
+                expected="the embedded model and problems, whose demonstrations are known",
+                remedy="take --config=configs/tiny.py, or arms without specialists",
+            )
         return Twin(self.learner, self._specialist(kind))
 
     def _specialist(self, kind: str) -> Any:

@@ -78,7 +78,7 @@ class PlaceboExchange(PacedExchange):
         found = super().read(position, peers, at_most_s)
         if position.stage is not Stage.ANSWER:
             return found
-        return {peer: _rotated(output) for peer, output in found.items()}
+        return {peer: rotated(output) for peer, output in found.items()}
 
 
 class NothingKept(Checkpointer):
@@ -94,7 +94,7 @@ class NothingKept(Checkpointer):
         """Does nothing."""
 
 
-def _rotated(output: StageOutput) -> StageOutput:
+def rotated(output: StageOutput) -> StageOutput:
     texts = [reply.text for reply in output.replies]
     turned = zip(output.replies, [*texts[1:], *texts[:1]], strict=True)
     return replace(output, replies=tuple(replace(reply, text=text) for reply, text in turned))
@@ -117,7 +117,7 @@ def play(lab: Lab, arm: Arm, seed: int, tokens: float, directory: Path) -> dict[
     shutil.rmtree(directory, ignore_errors=True)  # of a run that was cut off
     members = [_member(lab, arm, seed, index, directory) for index in range(arm.nodes)]
     corrected = lab.plans("corrected")
-    before = [_full(lab, member, seed) for member in members]
+    before = [_full(lab, member) for member in members]
     groups = [members] if arm.together else [[member] for member in members]
     updates = len(STAGES) if arm.play is Play.STAGES else 1
     hopeless = False
@@ -128,7 +128,7 @@ def play(lab: Lab, arm: Arm, seed: int, tokens: float, directory: Path) -> dict[
         for member in group:
             _note(lab, member, begun)
         hopeless |= _run_group(lab, arm, group, course, begun)
-    after = [_full(lab, member, seed) for member in members]
+    after = [_full(lab, member) for member in members]
     debated = debate(
         lab.reader,
         [member.learner.ask for member in members],
@@ -177,9 +177,12 @@ def _member(lab: Lab, arm: Arm, seed: int, index: int, directory: Path) -> Membe
     return Member(name, lab.twin(kind), assemble.node_config(config, name), directory / name)
 
 
-def _full(lab: Lab, member: Member, seed: int) -> tuple[measures.Full, list[list[str]]]:
+def _full(lab: Lab, member: Member) -> tuple[measures.Full, list[list[str]]]:
+    """By the member's own seed: votes of clones that draw alike would be one vote."""
     plan = lab.plans("corrected")[Stage.ANSWER]
-    return measures.full(lab.reader, member.learner.ask, plan, lab.held_out, lab.four_steps, seed)
+    return measures.full(
+        lab.reader, member.learner.ask, plan, lab.held_out, lab.four_steps, member.config.seed
+    )
 
 
 def _note(lab: Lab, member: Member, begun: float) -> None:

@@ -13,7 +13,7 @@ to do for a node's own completions.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -103,6 +103,11 @@ def corrected(batch: Batch, own: np.ndarray, first_external: int) -> Batch:
     return batch._replace(logprob_QxGxC=logprob)  # pyright: ignore[reportArgumentType]
 
 
+def _rollout(arrays: Iterable[Any]) -> Rollout:
+    """Of arrays on the host, in the order of its fields."""
+    return Rollout(*arrays)
+
+
 class SharingNode:
     """Rounds of stage 1 with groups of own and external completions."""
 
@@ -178,7 +183,7 @@ class SharingNode:
         lots = np.random.default_rng([self._config.seed, index])
         questions, group = own.rollout.length_QxG.shape
         given = zip(*(offer.rollout for offer in offers), strict=True)
-        theirs = Rollout(*(np.concatenate(arrays, axis=1) for arrays in given))
+        theirs = _rollout(np.concatenate(arrays, axis=1) for arrays in given)
         chosen = np.stack(
             [
                 lots.choice(group * len(offers), self._external, replace=False)
@@ -186,11 +191,9 @@ class SharingNode:
             ]
         )
         rows = np.arange(questions)[:, None]
-        mixed = Rollout(
-            *(
-                np.concatenate([np.asarray(mine)[:, :local], other[rows, chosen]], axis=1)
-                for mine, other in zip(own.rollout, theirs, strict=True)
-            )
+        mixed = _rollout(
+            np.concatenate([np.asarray(mine)[:, :local], np.asarray(other)[rows, chosen]], axis=1)
+            for mine, other in zip(own.rollout, theirs, strict=True)
         )
         texts = [
             mine[:local] + [offers[lot // group].texts[at][lot % group] for lot in chosen[at]]

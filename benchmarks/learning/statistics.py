@@ -3,12 +3,17 @@
 The unit is the run. A measure is a table [runs, questions]; each draw takes as many runs and as
 many questions as there are, with replacement. Arms that are compared had the same seeds, so that
 their runs are drawn in pairs where both have them. With one run there is no interval.
+
+Percentiles of a bootstrap over few runs are too narrow: each draw has n - 1 in place of n in its
+variance, and the normal's tails in place of Student's. Both are made up for by one factor on the
+distance of the edges from the mean (1.58 with five runs).
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 DRAWS = 4000
 
@@ -47,8 +52,14 @@ def interval(values_RxQ: np.ndarray) -> Interval:
         values_RxQ[run_R].mean(axis=0)[question_Q].mean()
         for run_R, question_Q in zip(run_DxR, question_DxQ, strict=True)
     ]
-    low, high = np.percentile(draws, [2.5, 97.5])
+    low, high = mean + widening(runs) * (np.percentile(draws, [2.5, 97.5]) - mean)
     return Interval(mean, float(low), float(high), runs)
+
+
+def widening(runs: int) -> float:
+    """How much further the edges lie from the mean than those of the draws do."""
+    tails = stats.t.ppf(0.975, runs - 1) / stats.norm.ppf(0.975)
+    return float(tails * math.sqrt(runs / (runs - 1)))
 
 
 def relative_regret(own: np.ndarray, other: np.ndarray) -> np.ndarray:

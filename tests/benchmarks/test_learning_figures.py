@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.learning import page, records, sharing
 from benchmarks.learning.course import HOPELESS_UPDATES, Course
 from benchmarks.learning.four_steps import questions
 from benchmarks.learning.measures import majority
-from benchmarks.learning.play import _rotated
-from benchmarks.learning.statistics import interval, relative_regret, time_average
+from benchmarks.learning.play import rotated
+from benchmarks.learning.statistics import interval, relative_regret, time_average, widening
 from benchmarks.learning.twin import Spent
 from jaxswarm.learner.train_step import Batch
 from jaxswarm.records import Position, Reply, StageOutput
@@ -22,24 +23,31 @@ def test_an_interval_holds_the_mean_and_widens_with_what_runs_and_questions_diff
     runs_differ = np.tile(random_.random((5, 1)), (1, 400))
     by_questions, by_runs = interval(questions_differ), interval(runs_differ)
     # The standard error of a mean: s / sqrt(n); 95% lie within 1.96 of them.
-    expected = 1.96 * questions_differ[0].std() / np.sqrt(400)
+    expected = widening(5) * 1.96 * questions_differ[0].std() / np.sqrt(400)
     assert (by_questions.high - by_questions.low) / 2 == pytest.approx(expected, rel=0.1)
     assert by_runs.high - by_runs.low > 3 * (by_questions.high - by_questions.low)
+
+
+def test_an_interval_over_few_runs_is_that_of_student():
+    values = np.array([[0.1], [0.3], [0.2], [0.5], [0.4]])
+    found = interval(values)
+    half = stats.t.ppf(0.975, 4) * values.std(ddof=1) / np.sqrt(5)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
 
 
 def test_one_run_has_no_interval_and_nothing_is_said_of_it():
     one = interval(np.ones((1, 40)))
     assert np.isnan(one.low)
     assert not one.excludes_zero
-    assert page._verdict(one, one) == "too few runs to say anything"
+    assert page.verdict(one, one) == "too few runs to say anything"
 
 
 def test_a_difference_is_called_shown_only_where_the_interval_excludes_zero():
     noisy = interval(np.array([[0.3], [-0.2], [0.1], [-0.3], [0.2]]))
     clear = interval(np.array([[0.3], [0.2], [0.25], [0.3], [0.2]]))
-    assert page._verdict(noisy, noisy) == "**no difference shown**"
-    assert page._verdict(clear, clear) == "**better, shown by both**"
-    assert page._verdict(noisy, clear) == "**better, shown by one of the two measures alone**"
+    assert page.verdict(noisy, noisy) == "**no difference shown**"
+    assert page.verdict(clear, clear) == "**better, shown by both**"
+    assert page.verdict(noisy, clear) == "**better, shown by one of the two measures alone**"
 
 
 def test_regret_is_what_the_better_of_two_has_more():
@@ -84,7 +92,7 @@ def test_a_course_ends_when_nothing_can_be_learnt():
 
 def test_a_placebo_shows_each_answer_under_another_question():
     replies = tuple(Reply(f"q{index}", f"answer {index}") for index in range(3))
-    turned = _rotated(StageOutput("ann", Position(0, 0), replies)).replies
+    turned = rotated(StageOutput("ann", Position(0, 0), replies)).replies
     assert [reply.question_id for reply in turned] == ["q0", "q1", "q2"]
     assert [reply.text for reply in turned] == ["answer 1", "answer 2", "answer 0"]
 
