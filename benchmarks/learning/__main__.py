@@ -10,8 +10,10 @@ table, the plots and the page from what is there. The arms: benchmarks/learning/
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from absl import flags as absl_flags
 
@@ -80,10 +82,9 @@ def _play_all(config: flags.Config, wanted: Wanted) -> None:
     out = wanted.directory
     begun, hours = time.monotonic(), wanted.hours
     lab = open_lab(config, out / "starts", print)
-    told = facts.facts() | {
-        "tokens": wanted.tokens,
-        "config": json.loads(config.to_json()),
-    }
+    settings = {"tokens": wanted.tokens, "config": json.loads(config.to_json())}
+    _check_settings(out, settings)
+    told = facts.facts() | settings
     for seed in range(wanted.seeds):
         for name in wanted.arms:
             if records.path_of(out, name, seed).exists():
@@ -95,6 +96,18 @@ def _play_all(config: flags.Config, wanted: Wanted) -> None:
             run = play(lab, ARMS[name], seed, wanted.tokens, directory)
             records.write(out, run | {"facts": told})
             _say(run)
+
+
+def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Raises: InputError where the runs that are there had other settings: they don't compare."""
+    for run in (run for runs in records.read(out).values() for run in runs):
+        if any(run["facts"][name] != value for name, value in settings.items()):
+            raise InputError(
+                "--out",
+                got=str(out),
+                expected=f"runs with the settings given, not those of {run['arm']} {run['seed']}",
+                remedy="give the settings of those runs, or another directory",
+            )
 
 
 def _say(run: records.Run) -> None:

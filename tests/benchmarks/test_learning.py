@@ -120,6 +120,9 @@ def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monke
     assert main() == 0
     assert path.stat().st_mtime_ns == written
     assert [run["seed"] for run in records.read(tmp_path)["solo"]] == [0, 1]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds=3", "--tokens=3000"])
+    assert main() == 2
+    assert "not those of solo 0" in capsys.readouterr().err
     assert (tmp_path / "page" / "accuracy.png").stat().st_size > 10_000
     monkeypatch.setattr(sys, "argv", [*words, "--arms=nobody"])
     assert main() == 2
