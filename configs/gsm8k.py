@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     stages.questions = 8
     # full: for instruct models. terse: for the tiny embedded model.
     stages.prompts = "full"
-    # The table of rewards: see jaxswarm/stages/rewards.py.
+    # corrected (jaxswarm/stages/rewards.py), or published: those of RL Swarm's first version.
     stages.rewards = "corrected"
     # Which completion of a group is published: best (by reward), first, or majority.
     stages.publish = "best"

@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
     config.grpo.micro_batches = 1
     config.grpo.remat = False
 
-    config.optimizer.learning_rate = 1e-4
+    config.optimizer.learning_rate = 3e-4
     config.optimizer.warmup_steps = 2
 
     config.swarm.name = "tiny"

@@ -107,7 +107,7 @@ class Node:
             rollout = parts.learner.generate(
                 prompts.token_QxP,
                 prompts.length_Q,
-                seed=_seed(config.seed, position),
+                seed=stage_seed(config.seed, position),
                 group=config.group,
                 limit=config.limit,
                 sampling=config.sampling,
@@ -239,7 +239,7 @@ class _StoppedError(Exception):
     """An evaluation was given up because the node is to stop."""
 
 
-def _seed(node_seed: int, position: Position) -> int:
+def stage_seed(node_seed: int, position: Position) -> int:
     """A stage's own sampling seed: the same again when a stage is played again after a kill."""
     material = f"{node_seed}\n{position.round}\n{position.stage_index}".encode()
     return int.from_bytes(hashlib.sha256(material).digest()[:4]) >> 1

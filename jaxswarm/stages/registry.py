@@ -17,13 +17,13 @@ from typing import TypeVar
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Discussion, Reply, Score, Stage, StageOutput
-from jaxswarm.stages import merge, prompts, rewards, tags
+from jaxswarm.stages import merge, prompts, published, rewards, tags
 
 PROMPT_SETS: Mapping[str, prompts.PromptSet] = MappingProxyType(
     {"full": prompts.FULL, "terse": prompts.TERSE}
 )
 REWARD_TABLES: Mapping[str, rewards.RewardTable] = MappingProxyType(
-    {"corrected": rewards.CORRECTED}
+    {"corrected": rewards.CORRECTED, "published": published.PUBLISHED}
 )
 
 T = TypeVar("T")

@@ -44,9 +44,16 @@ class Demonstration:
 
 
 def demonstrate(
-    random_: random.Random, stage: Stage, problem: Problem, replies: int
+    random_: random.Random,
+    stage: Stage,
+    problem: Problem,
+    replies: int,
+    mistaken: float = WRONG_OPERATION,
 ) -> Demonstration:
-    """A stage on this problem, answered so many times, with simulated peers where it needs them."""
+    """A stage on this problem, answered so many times, with simulated peers where it needs them.
+
+    `mistaken` is the share of wrong workings in the replies; peers err as often as ever.
+    """
     question = Question(Question.id_of(problem.question), problem.question, str(problem.answer))
     discussion = Discussion(question)
     if stage is not Stage.ANSWER:
@@ -66,20 +73,27 @@ def demonstrate(
     write = WRITERS[stage]
     return Demonstration(
         build(TERSE, stage, discussion),
-        tuple(write(random_, problem, discussion) for _ in range(replies)),
+        tuple(write(random_, problem, discussion, mistaken) for _ in range(replies)),
     )
 
 
-def answer_reply(random_: random.Random, problem: Problem, _: Discussion) -> str:
+def answer_reply(
+    random_: random.Random, problem: Problem, _: Discussion, mistaken: float = WRONG_OPERATION
+) -> str:
     """Working and answer."""
-    equations = _working(random_, problem.steps)
+    equations = _working(random_, problem.steps, mistaken)
     return _reply(random_, Stage.ANSWER, (";".join(equations), _result(equations)))
 
 
-def critique_reply(random_: random.Random, problem: Problem, discussion: Discussion) -> str:
+def critique_reply(
+    random_: random.Random,
+    problem: Problem,
+    discussion: Discussion,
+    mistaken: float = WRONG_OPERATION,
+) -> str:
     """The students' answers side by side, a working of one's own, and who agrees with it."""
     given = [final_answer(answer.text) for answer in discussion.answers]
-    equations = _working(random_, problem.steps)
+    equations = _working(random_, problem.steps, mistaken)
     agreeing = [number for number, answer in enumerate(given) if answer == _result(equations)]
     if random_.random() < CARELESS_VOTE:
         vote = _anybody(random_, discussion)
@@ -89,7 +103,12 @@ def critique_reply(random_: random.Random, problem: Problem, discussion: Discuss
     return _reply(random_, Stage.CRITIQUE, (compared, ";".join(equations), vote))
 
 
-def resolve_reply(random_: random.Random, problem: Problem, discussion: Discussion) -> str:
+def resolve_reply(
+    random_: random.Random,
+    problem: Problem,
+    discussion: Discussion,
+    mistaken: float = WRONG_OPERATION,
+) -> str:
     """The votes, the one that most of them name, the question again, working and answer."""
     votes = [_named(critique.vote, discussion) for critique in discussion.critiques]
     countable = [vote for vote in votes if vote != "?"]
@@ -100,7 +119,7 @@ def resolve_reply(random_: random.Random, problem: Problem, discussion: Discussi
     restated = problem.question
     if random_.random() < SHORT_QUESTION:
         restated = restated[restated.rfind(". ", 0, -1) + 2 :] if ". " in restated else restated
-    equations = _working(random_, problem.steps)
+    equations = _working(random_, problem.steps, mistaken)
     contents = (" ".join(votes), majority, restated, ";".join(equations), _result(equations))
     return _reply(random_, Stage.RESOLVE, contents)
 
@@ -112,11 +131,11 @@ WRITERS = {
 }
 
 
-def _working(random_: random.Random, steps: Sequence[Step]) -> tuple[str, ...]:
-    """The right equations, or, as often as `WRONG_OPERATION` says, with one operation mistaken."""
+def _working(random_: random.Random, steps: Sequence[Step], share: float) -> tuple[str, ...]:
+    """The right equations, or, as often as `share` says, with one operation mistaken."""
     right = work(steps)
     assert right is not None
-    if random_.random() >= WRONG_OPERATION:
+    if random_.random() >= share:
         return right
     mistaken = [
         equations

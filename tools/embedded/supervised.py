@@ -5,7 +5,7 @@ learner's own code, so what is trained here is what the nodes will sample from.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from jaxswarm.learner.logprobs import completion_logprobs
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.qwen2 import Qwen2
 from jaxswarm.records import Stage
-from tools.embedded.demonstrations import demonstrate
-from tools.embedded.problems import training_problems
+from tools.embedded.demonstrations import WRONG_OPERATION, demonstrate
+from tools.embedded.problems import Problem, training_problems
 from tools.embedded.tokenizer import Words
 
 LEARNING_RATE = 2e-3
@@ -59,8 +59,13 @@ class Tokens(NamedTuple):
     reply_length_QxG: jax.Array
 
 
-def batches(words: Words, seed: int) -> Iterator[tuple[Tokens, ...]]:
-    """Fresh demonstrations of every stage, step after step, without end."""
+def batches(
+    words: Words, seed: int, mistaken: Callable[[Problem], float] = lambda _: WRONG_OPERATION
+) -> Iterator[tuple[Tokens, ...]]:
+    """Fresh demonstrations of every stage, step after step, without end.
+
+    `mistaken` gives the share of wrong workings among the replies to a problem.
+    """
     random_ = random.Random(f"{seed} demonstrations")
     problems = training_problems(random_)
     while True:
@@ -69,7 +74,8 @@ def batches(words: Words, seed: int) -> Iterator[tuple[Tokens, ...]]:
             prompts: list[list[int]] = []
             replies: list[list[int]] = []
             while len(prompts) < shape.prompts:
-                shown = demonstrate(random_, stage, next(problems), REPLIES)
+                problem = next(problems)
+                shown = demonstrate(random_, stage, problem, REPLIES, mistaken(problem))
                 prompt = words.prompt(shown.messages)
                 group = [words.reply(text) for text in shown.replies]
                 longest = max(len(reply) for reply in group)
@@ -119,7 +125,13 @@ def train(config: ModelConfig, words: Words, seed: int) -> Iterator[tuple[nnx.St
 
     The parameters given are valid until the next step.
     """
-    graph, params = initial(config, seed)
+    return further(*initial(config, seed), batches(words, seed))
+
+
+def further(
+    graph: nnx.GraphDef, params: nnx.State, steps: Iterable[tuple[Tokens, ...]]
+) -> Iterator[tuple[nnx.State, float]]:
+    """Trains on from these parameters, which are used up; otherwise as `train`."""
     schedule = optax.linear_schedule(LEARNING_RATE / WARMUP_STEPS, LEARNING_RATE, WARMUP_STEPS)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=0.01)
@@ -151,6 +163,6 @@ def train(config: ModelConfig, words: Words, seed: int) -> Iterator[tuple[nnx.St
         changes, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, changes), opt_state, value
 
-    for step in batches(words, seed):
+    for step in steps:
         params, opt_state, value = update(params, opt_state, step)
         yield params, float(value)

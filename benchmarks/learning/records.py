@@ -1,0 +1,76 @@
+"""Runs on the disk: one JSON each, written when the run is over, so that a second call goes on."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxswarm.report.files import replace_json
+
+Run = dict[str, Any]
+
+
+def path_of(directory: Path, arm: str, seed: int) -> Path:
+    return directory / "runs" / f"{arm}-{seed}.json"
+
+
+def write(directory: Path, run: Run) -> Path:
+    """Whole or not at all."""
+    path = path_of(directory, run["arm"], run["seed"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_json(path, run)
+    return path
+
+
+def read(directory: Path) -> dict[str, list[Run]]:
+    """All runs, by arm, in the order of their seeds."""
+    found: dict[str, list[Run]] = {}
+    for path in sorted((directory / "runs").glob("*.json")):
+        run = json.loads(path.read_text())
+        found.setdefault(run["arm"], []).append(run)
+    return {arm: sorted(runs, key=lambda run: run["seed"]) for arm, runs in found.items()}
+
+
+def table(
+    runs: Sequence[Run], measure: Callable[[Mapping[str, Any]], Sequence[float]]
+) -> np.ndarray:
+    """[runs, questions] of a measure of one node, its mean over a run's nodes."""
+    return np.array(
+        [np.mean([measure(node) for node in run["nodes"]], axis=0) for run in runs], float
+    )
+
+
+def paired(runs: Sequence[Run], others: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Those of both whose seeds both have."""
+    seeds = {run["seed"] for run in runs} & {run["seed"] for run in others}
+    return [r for r in runs if r["seed"] in seeds], [r for r in others if r["seed"] in seeds]
+
+
+def curve(runs: Sequence[Run], key: str, tokens: np.ndarray) -> np.ndarray:
+    """[runs, T]: a curve's mean over a run's nodes, read at these tokens of a node."""
+    return np.array(
+        [
+            np.mean(
+                [
+                    np.interp(
+                        tokens,
+                        [point["tokens"] for point in node["curve"]],
+                        [point[key] for point in node["curve"]],
+                    )
+                    for node in run["nodes"]
+                ],
+                axis=0,
+            )
+            for run in runs
+        ]
+    )
+
+
+def tokens_to(run: Run, accuracy: float) -> float | None:
+    """Tokens of a node until the nodes' mean accuracy is there, or None; between points by line."""
+    last = min(node["curve"][-1]["tokens"] for node in run["nodes"])
+    grid = np.linspace(0, last, 200)
+    reached = np.flatnonzero(curve([run], "accuracy", grid)[0] >= accuracy)
+    return float(grid[reached[0]]) if len(reached) else None

@@ -1,0 +1,203 @@
+"""Nodes that trade rollouts: own and peers' completions of a question in one group.
+
+After SAPO (arXiv 2509.08721). Each node draws a whole group, keeps the first of it, and fills it up
+with completions of its peers, drawn by lot; so all mixes generate and learn from the same number of
+completions. A peer's rewards are not looked at: its texts are scored by one's own. Its completions
+were drawn from another distribution, which is made up for by truncated importance weights:
+
+  w = min(π_own / π_peer, c)      a token; its gradient is w A ∇log π
+
+The step knows only ratios π/π_old, so π_old is set to π_own / w. The config's clip must lie outside
+of [0, c], or it would cut what the weight has cut already; with one update a batch it has nothing
+to do for a node's own completions.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from benchmarks.learning.twin import Twin
+from jaxswarm import batches
+from jaxswarm.learner.generate import Rollout
+from jaxswarm.learner.logprobs import completion_logprobs
+from jaxswarm.learner.train_step import Batch
+from jaxswarm.model import qwen2
+from jaxswarm.node import stage_seed
+from jaxswarm.outcome import Outcome
+from jaxswarm.parts import NodeConfig
+from jaxswarm.records import Discussion, Position
+from jaxswarm.stages.dataset import Dataset, round_questions
+from jaxswarm.stages.registry import StagePlan
+from jaxswarm.tokenizer import Tokenizer
+
+TRUNCATION = 2.0
+"""c, the largest importance weight."""
+
+
+class Offer(NamedTuple):
+    """What a node offers of a round: all of its completions, by question."""
+
+    rollout: Rollout
+    texts: list[list[str]]
+
+
+class Pool:
+    """What the nodes of a run offer. Each call waits for all of them."""
+
+    def __init__(self, nodes: int):
+        self._offers: list[Offer | None] = [None] * nodes
+        self._all_here = threading.Barrier(nodes)
+
+    def trade(self, node: int, offer: Offer) -> list[Offer]:
+        """Hands in one's own; gives those of the others, in their order."""
+        self._offers[node] = offer
+        self._all_here.wait()
+        given = [o for at, o in enumerate(self._offers) if at != node and o is not None]
+        self._all_here.wait()
+        return given
+
+    def wait(self) -> None:
+        """Until all have learnt."""
+        self._all_here.wait()
+
+    def leave(self) -> None:
+        """Wakes whoever waits, with an error: a node of the run has failed."""
+        self._all_here.abort()
+
+
+LogProbs = Callable[[Any, Batch], np.ndarray]
+
+
+def own_logprobs(
+    graph: nnx.GraphDef, *, dtype: str, temperature: float, vocab_slice: int
+) -> LogProbs:
+    """A program: what a model's parameters give each token of a batch. As `GRPOConfig` has them."""
+
+    @jax.jit
+    def program(params: nnx.State, batch: Batch) -> jax.Array:
+        logprob, _ = completion_logprobs(
+            nnx.merge(graph, qwen2.cast(params, dtype)),
+            jnp.asarray(batch.prompt_QxP),
+            jnp.asarray(batch.prompt_length_Q),
+            jnp.asarray(batch.token_QxGxC),
+            temperature=temperature,
+            vocab_slice=vocab_slice,
+            remat=False,
+        )
+        return logprob
+
+    return lambda params, batch: np.asarray(program(params, batch))
+
+
+def corrected(batch: Batch, own: np.ndarray, first_external: int) -> Batch:
+    """The batch with π_old of the external completions such that the ratio is the weight."""
+    logprob = np.array(batch.logprob_QxGxC)
+    ours, theirs = own[:, first_external:], logprob[:, first_external:]
+    log_weight = np.minimum(ours - theirs, np.log(TRUNCATION))
+    logprob[:, first_external:] = ours - log_weight
+    return batch._replace(logprob_QxGxC=logprob)  # pyright: ignore[reportArgumentType]
+
+
+def _rollout(arrays: Iterable[Any]) -> Rollout:
+    """Of arrays on the host, in the order of its fields."""
+    return Rollout(*arrays)
+
+
+class SharingNode:
+    """Rounds of stage 1 with groups of own and external completions."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        node: int,
+        learner: Twin,
+        tokenizer: Tokenizer,
+        plan: StagePlan,
+        dataset: Dataset,
+        pool: Pool,
+        external: int,
+        logprobs: LogProbs,
+    ):
+        """`external`: completions of peers in a group; 0 learns as a solo node does."""
+        self._config = config
+        self._node = node
+        self._learner = learner
+        self._tokenizer = tokenizer
+        self._plan = plan
+        self._dataset = dataset
+        self._pool = pool
+        self._external = external
+        self._logprobs = logprobs
+
+    def run(self, goes_on: Callable[[int], bool]) -> None:
+        """`goes_on` is asked after each round, with the number of rounds that are done."""
+        rounds = 0
+        try:
+            while rounds == 0 or goes_on(rounds):
+                self._round(rounds)
+                rounds += 1
+        except BaseException:
+            self._pool.leave()
+            raise
+
+    def _round(self, index: int) -> None:
+        config = self._config
+        questions = round_questions(self._dataset.train, config.swarm_seed, index, config.questions)
+        discussions = [Discussion(question) for question in questions]
+        prompts = batches.fit(
+            self._tokenizer,
+            [self._plan.messages(discussion) for discussion in discussions],
+            config.prompt_buckets,
+            config.questions,
+        )
+        asked = [discussions[at] for at in prompts.kept]
+        rollout = self._learner.generate(
+            prompts.token_QxP,
+            prompts.length_Q,
+            seed=stage_seed(config.seed, Position(index, 0)),
+            group=config.group,
+            limit=config.limit,
+            sampling=config.sampling,
+            stop_tokens=self._tokenizer.stop_tokens,
+            budget_QxG=prompts.budgets(config.group, config.limit),
+        )
+        texts = batches.texts(self._tokenizer, prompts, rollout)
+        offers = self._pool.trade(self._node, Offer(rollout, texts))
+        if self._external:
+            rollout, texts = self._mix(index, Offer(rollout, texts), offers)
+        outcome = Outcome.of(self._plan, asked, texts, rollout)
+        batch = batches.learning_batch(prompts, rollout, outcome.rewards, config.row_buckets)
+        if self._external:
+            own = self._logprobs(self._learner.state.params, batch)
+            batch = corrected(batch, own, config.group - self._external)
+        self._learner.step(batch)
+        self._pool.wait()
+
+    def _mix(self, index: int, own: Offer, offers: list[Offer]) -> Offer:
+        """The first of one's own, and of the peers' as many as are wanted, by lot."""
+        local = self._config.group - self._external
+        lots = np.random.default_rng([self._config.seed, index])
+        questions, group = own.rollout.length_QxG.shape
+        given = zip(*(offer.rollout for offer in offers), strict=True)
+        theirs = _rollout(np.concatenate(arrays, axis=1) for arrays in given)
+        chosen = np.stack(
+            [
+                lots.choice(group * len(offers), self._external, replace=False)
+                for _ in range(questions)
+            ]
+        )
+        rows = np.arange(questions)[:, None]
+        mixed = _rollout(
+            np.concatenate([np.asarray(mine)[:, :local], np.asarray(other)[rows, chosen]], axis=1)
+            for mine, other in zip(own.rollout, theirs, strict=True)
+        )
+        texts = [
+            mine[:local] + [offers[lot // group].texts[at][lot % group] for lot in chosen[at]]
+            for at, mine in enumerate(own.texts)
+        ]
+        return Offer(mixed, texts)

@@ -1,0 +1,129 @@
+"""Arms of the experiment at the smallest size: whole nodes in one process, twice alike."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.learning import records
+from benchmarks.learning.__main__ import main
+from benchmarks.learning.arms import ARMS
+from benchmarks.learning.lab import Lab, open_lab
+from benchmarks.learning.play import play
+from configs import tiny
+from jaxswarm.report.journal import JOURNAL_FILE
+from jaxswarm.report.reports import METRICS_FILE, read_reports
+
+TOKENS = 1500.0
+"""Two rounds of stage 1."""
+
+SETTINGS = {
+    "stages.questions": 4,
+    "generation.limit": 32,
+    "evaluation.questions": 8,
+    "evaluation.batch": 8,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """These nodes have one of the simulated devices."""
+    with pytest.MonkeyPatch.context() as patch:
+        first = jax.devices()[:1]
+        patch.setattr(jax, "devices", lambda: first)
+        yield
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    config = tiny.get_config()
+    config.update_from_flattened_dict(SETTINGS)
+    config.output.compilation_cache = ""
+    return open_lab(config, tmp_path_factory.mktemp("starts"), print)
+
+
+def played(lab: Lab, arm: str, directory: Path) -> dict[str, Any]:
+    return play(lab, ARMS[arm], 1, TOKENS, directory)
+
+
+def without_times(record: Any) -> Any:
+    if isinstance(record, dict):
+        return {k: without_times(v) for k, v in record.items() if "seconds" not in k}
+    return [without_times(item) for item in record] if isinstance(record, list) else record
+
+
+@pytest.mark.timeout(900)
+def test_a_run_again_is_the_same_run(lab, tmp_path):
+    first, again = (played(lab, "swarm", tmp_path / name) for name in ("first", "again"))
+    assert without_times(first) == without_times(again)
+    assert [node["updates"] for node in first["nodes"]] == [first["nodes"][0]["updates"]] * 3
+    assert first["nodes"][0]["updates"] % 3 == 0
+    names = [f"node-{index}" for index in range(3)]
+    told = [read_reports(tmp_path / "first" / name / METRICS_FILE).stages for name in names]
+    assert all(report.outputs_read == 2 and report.missing == 0 for one in told for report in one)
+    # Clones are no copies: other seeds, other figures.
+    assert len({node["generated"] for node in first["nodes"]}) == 3
+    for node in first["nodes"]:
+        assert node["generated"] == pytest.approx(TOKENS, rel=0.7)
+        assert node["learnt"] == node["generated"]
+        assert node["curve"][0]["tokens"] == 0
+        assert node["curve"][-1]["tokens"] == node["generated"]
+
+
+@pytest.mark.timeout(900)
+def test_sharing_nothing_learns_as_solo_does_and_sharing_something_else_does_not(lab, tmp_path):
+    solo = played(lab, "solo", tmp_path / "solo")["nodes"][0]
+    alone = played(lab, "sharing-8-0", tmp_path / "alone")["nodes"]
+    mixed = played(lab, "sharing-4-4", tmp_path / "mixed")["nodes"]
+    rounds = min(solo["updates"], alone[0]["updates"])
+    assert solo["uniform"][:rounds] == alone[0]["uniform"][:rounds]
+    np.testing.assert_array_equal(solo["before"]["greedy"], alone[0]["before"]["greedy"])
+    if solo["updates"] == alone[0]["updates"]:
+        assert solo["after"] == alone[0]["after"]
+    assert len(mixed) == 3
+    assert all(node["learnt"] != node["generated"] for node in mixed)
+    positions = [r.position for r in read_reports(tmp_path / "solo/node-0" / METRICS_FILE).stages]
+    assert [position.stage_index for position in positions] == [0] * len(positions)
+    assert [position.round for position in positions] == list(range(len(positions)))
+
+
+@pytest.mark.timeout(900)
+def test_a_placebo_shows_texts_of_peers_that_do_not_answer_the_question(lab, tmp_path):
+    played(lab, "placebo", tmp_path)
+    said = [(tmp_path / f"node-{n}" / JOURNAL_FILE).read_text() for n in range(3)]
+    assert all(text.count('"received"') == 2 * text.count('"published"') for text in said)
+
+
+@pytest.mark.timeout(900)
+def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monkeypatch, capsys):
+    words = [
+        "benchmarks.learning",
+        f"--config={Path(tiny.__file__)}",
+        "--config.output.compilation_cache=",
+        *(f"--config.{key}={value}" for key, value in SETTINGS.items()),
+        "--arms=solo",
+        f"--tokens={TOKENS}",
+        f"--out={tmp_path}",
+        f"--page={tmp_path / 'page'}",
+    ]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds=1"])
+    assert main() == 0
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "(1 run)" in text
+    assert "**not shown**" in text
+    path = records.path_of(tmp_path, "solo", 0)
+    written = path.stat().st_mtime_ns
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds=2"])
+    assert main() == 0
+    assert path.stat().st_mtime_ns == written
+    assert [run["seed"] for run in records.read(tmp_path)["solo"]] == [0, 1]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds=3", "--tokens=3000"])
+    assert main() == 2
+    assert "not those of solo 0" in capsys.readouterr().err
+    assert (tmp_path / "page" / "accuracy.png").stat().st_size > 10_000
+    monkeypatch.setattr(sys, "argv", [*words, "--arms=nobody"])
+    assert main() == 2
+    assert "--arms: got 'nobody'" in capsys.readouterr().err
