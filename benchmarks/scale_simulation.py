@@ -41,6 +41,8 @@ STAGE_S = (20.0, 40.0)
 """What a learner takes for a stage, at least and at most."""
 DEADLINE_S = 120.0
 
+START = Position(0, 0)
+
 UNBOUNDED = Limits(
     split_members=10**9, max_members=10**9, max_heard=10**9, max_partners=10**9, max_kept=10**9
 )
@@ -71,7 +73,9 @@ class MemoryDht:
         self._outputs: set[str] = set()
         self.readers: Counter[str] = Counter()
 
-    def beat(self, key: str, peer: str, payload: bytes, expiration: float, traffic: Traffic) -> None:
+    def beat(
+        self, key: str, peer: str, payload: bytes, expiration: float, traffic: Traffic
+    ) -> None:
         traffic.stores += 1
         traffic.bytes_sent += self._replicas * (len(payload) + self._frame_bytes)
         try:
@@ -116,7 +120,7 @@ class SimulatedNode:
     dht: MemoryDht
     limits: Limits
     draw: random.Random
-    position: Position = Position(0, 0)
+    position: Position = START
     doing: str = "joining"
     read: set[str] = field(default_factory=set)
     missed: int = 0

@@ -5,7 +5,8 @@
 Nodes of the embedded default with real p2p daemons on loopback, so that texts travel; evaluation is
 off. Each node and its daemon are looked at every second. A figure "after round N" is the largest
 over the last rounds up to N, so that what a stage needs for a moment counts in both. Figures and a
-plot go to results/soak.json and soak.png. 1 if anything has grown beyond the bound.
+plot go to results/soak.json and soak.png, those of the rounds so far on Ctrl-C. 1 if anything has
+grown beyond the bound.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,8 +62,13 @@ def main() -> int:
     flags, overrides = parser.parse_known_args()
     out = flags.out or Path(tempfile.mkdtemp(prefix="soak-"))
     began = time.monotonic()
-    seen = soak(out, flags.rounds, flags.nodes, overrides, lambda line: print(line, flush=True))
-    growth = {name: grown(by_round, flags.early, flags.rounds) for name, by_round in seen.items()}
+    seen: dict[str, ByRound] = defaultdict(dict)
+    try:
+        soak(out, flags.rounds, flags.nodes, overrides, seen)
+    except KeyboardInterrupt:
+        print("stopped on request: the figures are those of the rounds so far")
+    last = min(max(by_round) for by_round in seen.values())
+    growth = {name: grown(by_round, flags.early, last) for name, by_round in seen.items()}
     for name, figures in growth.items():
         print(name, *(f"{k} {g['early']:g} -> {g['late']:g}" for k, g in figures.items()), sep=", ")
     from benchmarks import facts
@@ -71,7 +77,8 @@ def main() -> int:
         NAME,
         {
             "flags": [*FLAGS, *overrides],
-            "rounds": flags.rounds,
+            "early_round": flags.early,
+            "late_round": last,
             "seconds": round(time.monotonic() - began),
             "bound": BOUND,
             "within_bound": within_bound(growth),
@@ -88,16 +95,15 @@ def main() -> int:
 
 
 def soak(
-    out: Path, rounds: int, nodes: int, overrides: Iterable[str], say: Callable[[str], None]
-) -> dict[str, ByRound]:
-    """Runs the nodes to their end. What each of them and its daemon held, by name and round.
+    out: Path, rounds: int, nodes: int, overrides: Iterable[str], seen: dict[str, ByRound]
+) -> None:
+    """Runs the nodes to their end, and notes in `seen` what each of them and its daemon held.
 
     Raises:
       RuntimeError: a node ended otherwise than with all its rounds done, or is stuck.
     """
     more = (f"--config.rounds={rounds}", *FLAGS, *overrides)
     plan = Plan(nodes=nodes, config=CONFIG, out=out, overrides=more)
-    seen: dict[str, ByRound] = defaultdict(dict)
     running: list[NodeProcess] = []
     try:
         first = NodeProcess(plan.command_of(0, None), plan.directory(0))
@@ -115,13 +121,12 @@ def soak(
                 _check(node)
                 if news := _look(node, seen):
                     moved = time.monotonic()
-                    say(news)
+                    print(news, flush=True)
             if time.monotonic() - moved > STUCK_S:
                 raise RuntimeError(f"no round done in {STUCK_S:.0f} s; logs in {out}")
     finally:
         for node in running:
             node.kill()
-    return dict(seen)
 
 
 def grown(by_round: ByRound, early: int, late: int) -> Mapping[str, Mapping[str, float]]:
@@ -173,9 +178,10 @@ def _look(node: NodeProcess, seen: dict[str, ByRound]) -> str:
     except psutil.NoSuchProcess:  # it has just ended
         return ""
     is_new = round_ not in seen[node.name]
+    before = seen[node.name].get(round_ - 1)
     for name, sample in samples.items():
         seen[name][round_] = seen[name].get(round_, sample).largest(sample)
-    return f"{node.name} round {round_}: {samples[node.name]}" if is_new else ""
+    return f"{node.name} round {round_ - 1}: {before}" if is_new else ""
 
 
 def _sample(process: psutil.Process, processes: int) -> Sample:
