@@ -36,6 +36,9 @@ class Membership:
         self._max_members = max_members
         self._heard: dict[str, _Heard] = {}
 
+    def __len__(self) -> int:
+        return len(self._heard)
+
     def hear(
         self, peer: str, heartbeat: Heartbeat, expiration: float, now: float, depth: int = 0
     ) -> None:

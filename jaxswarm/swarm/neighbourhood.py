@@ -35,6 +35,11 @@ class Neighbourhood:
         """Where this node beats."""
         return shards.home(self._address, self._depth)
 
+    @property
+    def remembered(self) -> int:
+        """Of how many peers it remembers the last heartbeat."""
+        return len(self._membership)
+
     def near(self, round_: int) -> frozenset[Shard]:
         """Where those beat with whom this node plays a round, as far as they see the same size."""
         return shards.pair(self._address, self._depth, round_)
