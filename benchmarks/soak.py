@@ -5,11 +5,12 @@
 Nodes of the embedded default with real p2p daemons on loopback, so that texts travel; evaluation is
 off. Each node and its daemon are looked at every second. A figure "after round N" is the largest
 over the last rounds up to N, so that what a stage needs for a moment counts in both. Figures and a
-plot go to results/soak.json and soak.png, those of the rounds so far on Ctrl-C. 1 if anything has
-grown beyond the bound.
+plot go to results/soak.json and soak.png, those of the rounds so far on Ctrl-C or SIGTERM. 1 if
+anything has grown beyond the bound.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ def main() -> int:
     out = flags.out or Path(tempfile.mkdtemp(prefix="soak-"))
     began = time.monotonic()
     seen: dict[str, ByRound] = defaultdict(dict)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         soak(out, flags.rounds, flags.nodes, overrides, seen)
     except KeyboardInterrupt:

@@ -207,7 +207,7 @@ class Agent:
                 await self._look_far()
             await self._look(self._neighbourhood.wide(self._round))
             if self._neighbourhood.adapt(self._round, time.monotonic()):
-                continue  # there it beats at once
+                await self._beat()  # where it has moved to; one step at a time
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._config.heartbeat_s):
                     await self._news.wait()

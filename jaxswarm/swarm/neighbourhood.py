@@ -16,6 +16,10 @@ from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.shards import EVERYBODY, Shard
 
 
+LONELY = 3 / 8
+"""Of the members that make a bucket crowded: with fewer it is given up."""
+
+
 class Neighbourhood:
     """The members near one node. Times are seconds of its own monotonic clock.
 
@@ -27,6 +31,7 @@ class Neighbourhood:
         self._address = shards.address(own)
         self._membership = Membership(manifest, ttl_s, limits.max_heard)
         self._split = limits.split_members
+        self._lonely = LONELY * limits.split_members
         self._depth = 0
         self._load = 0.0
 
@@ -65,8 +70,10 @@ class Neighbourhood:
 
     def live(self, round_: int, now: float) -> tuple[Member, ...]:
         """The live members with whom this node plays a round, whatever their depth."""
-        near = self.near(round_)
-        return tuple(m for m in self._membership.live(now) if self._home_of(m.peer) in near)
+        members, near = self._membership.live(now), self.near(round_)
+        if near == {EVERYBODY}:
+            return members
+        return tuple(member for member in members if self._home_of(member.peer) in near)
 
     def manifests(self, now: float) -> Iterator[tuple[str, Fields]]:
         """Each live peer that was heard, with its manifest."""
@@ -75,7 +82,7 @@ class Neighbourhood:
     def adapt(self, round_: int, now: float) -> bool:
         """Goes one depth down where it is crowded, up where it is lonely. True if it has moved.
 
-        Between the two lies a factor of four, so that a step leads to where no other is due.
+        Between the two lies more than a factor of two: a step leads to where no other is due.
         """
         near = self.near(round_)
         kept = near | self.near(round_ + 1)
@@ -85,7 +92,7 @@ class Neighbourhood:
         before = self._depth
         if self._load > self._split:
             self._depth = min(self._depth + 1, shards.MAX_DEPTH)
-        elif 4 * self._load < self._split:
+        elif self._load < self._lonely:
             self._depth = max(self._depth - 1, 0)
         return self._depth != before
 
@@ -98,7 +105,7 @@ class Neighbourhood:
         heard = self._membership.depths(now).items()
         on_path = [d for p, d in heard if self._home_of(p, d) == shards.home(self._address, d)]
         for depth, members in Counter(on_path).items():
-            if 4 * (1 + members) >= self._split:
+            if 1 + members >= self._lonely:
                 self._depth = max(self._depth, depth)
         return self._depth != before
 

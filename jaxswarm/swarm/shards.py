@@ -11,6 +11,7 @@ pairs change from round to round, so that what one bucket learns spreads.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_DEPTH = 8
 
@@ -37,6 +38,7 @@ class Shard:
 EVERYBODY = Shard(0, 0)
 
 
+@lru_cache(maxsize=4096)
 def address(peer: str) -> int:
     """64 bits by which a peer is filed; to have others it needs another key."""
     return int.from_bytes(hashlib.sha256(f"address\n{peer}".encode()).digest()[: _BITS // 8])

@@ -28,7 +28,7 @@ def spent_per_stage(nodes: int, seconds: int) -> dict[str, float]:
 
 @pytest.mark.faults
 def test_four_times_as_many_nodes_cost_each_node_no_more() -> None:
-    few, many = (spent_per_stage(nodes, 240) for nodes in (32, 128))
+    few, many = (spent_per_stage(nodes, 180) for nodes in (24, 96))
     for what, spent in many.items():
         assert spent < 1.5 * few[what], what
 
