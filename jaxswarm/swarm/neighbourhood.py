@@ -15,7 +15,6 @@ from jaxswarm.swarm.membership import Membership
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.shards import EVERYBODY, Shard
 
-
 LONELY = 3 / 8
 """Of the members that make a bucket crowded: with fewer it is given up."""
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.scale import SPENT, simulated
 from benchmarks.scale_simulation import START, Simulation
 from jaxswarm.records import Position
 from jaxswarm.swarm.config import Limits
@@ -10,27 +11,20 @@ LIMITS = Limits(split_members=8, max_partners=4)
 """A quarter of the real ones, so that forty nodes are many."""
 
 
-def spent_per_stage(nodes: int, seconds: int) -> dict[str, float]:
-    swarm = Simulation(nodes, LIMITS)
-    swarm.run(seconds)
-    stages = sum(node.stages for node in swarm.nodes)
-    assert stages >= nodes * (seconds // 60 - 1), "they play"
-    assert swarm.spread() <= 3, "none is further than a round behind another"
-    return {
-        what: sum(getattr(node.traffic, what) for node in swarm.nodes) / stages
-        for what in ("gets", "bytes_received", "records_read")
-    } | {
-        "largest_reply": max(node.traffic.largest_reply for node in swarm.nodes),
-        "remembered": max(node.neighbourhood.remembered for node in swarm.nodes),
-        "readers": max(swarm.dht.readers.values()),
-    }
-
-
 @pytest.mark.faults
+@pytest.mark.slow
 def test_four_times_as_many_nodes_cost_each_node_no_more() -> None:
-    few, many = (spent_per_stage(nodes, 180) for nodes in (24, 96))
-    for what, spent in many.items():
-        assert spent < 1.5 * few[what], what
+    few, many = (simulated(size, LIMITS, warm_up_s=90, seconds=120) for size in (32, 128))
+    assert many["depth_of_the_list"] > few["depth_of_the_list"]
+    for name in SPENT:
+        what = f"{name}_per_stage"
+        assert many[what] < 1.4 * few[what], what
+    assert many["members_remembered"] < 64
+    for figures in (few, many):
+        assert figures["stages"] >= 2 * figures["nodes"], "they play"
+        assert figures["spread_in_stages"] <= 3, "none is further than a round from another"
+        assert figures["outputs_missing"] < 0.1
+        assert figures["readers_of_an_output"] < 32, "no place draws all of them"
 
 
 def test_a_swarm_that_grows_and_shrinks_changes_the_depth_of_its_list() -> None:
