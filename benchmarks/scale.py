@@ -43,8 +43,8 @@ SIMULATED: Mapping[str, Limits] = {"in buckets": Limits(), "one list for all": U
 LONGEST_LIST = 100
 """Larger swarms with one list for all take hours to simulate, and longer to run."""
 SPENT = ("gets", "stores", "records_read", "bytes_received", "bytes_sent")
-SIMULATED_S = 240
-SIMULATED_WARM_UP_S = 100
+SIMULATED_S = 160
+SIMULATED_WARM_UP_S = 70
 
 Figures = dict[str, Any]
 

@@ -41,6 +41,7 @@ OUTPUT_BYTES = 16_000
 STAGE_S = (20.0, 40.0)
 """What a learner takes for a stage, at least and at most."""
 DEADLINE_S = 120.0
+AHEAD_S = 24 * 3600.0
 
 START = Position(0, 0)
 
@@ -233,8 +234,8 @@ class Simulation:
             SimulatedNode(f"Qm{number}", self.dht, limits, random.Random(draw.random()))
             for number in range(count)
         ]
-        # Expirations are seconds since 1970, like those of real heartbeats.
-        self.now = float(round(time.time()))
+        # Ahead of the real clock, by which the members' table forgets what has expired.
+        self.now = float(round(time.time())) + AHEAD_S
         self._starts = {node.peer: self.now + draw.uniform(0.0, 10.0) for node in self.nodes}
 
     def run(self, seconds: int) -> None:
