@@ -315,6 +315,8 @@ def test_a_fast_node_can_be_told_to_train_on_while_it_waits(tmp_path, monkeypatc
     assert beside_a_slow_peer(tmp_path, monkeypatch, train=True, until_steps=4) >= 5
 
 
+@pytest.mark.faults
+@pytest.mark.slow
 def test_by_default_it_learns_from_the_round_s_questions_alone(tmp_path, monkeypatch) -> None:
     assert beside_a_slow_peer(tmp_path, monkeypatch, train=False, until_steps=2) == 3
 
@@ -352,6 +354,8 @@ def beside_ben(hub: Hub, text: str) -> LocalExchange:
     return exchange
 
 
+@pytest.mark.faults
+@pytest.mark.slow
 def test_after_a_kill_the_same_received_texts_give_the_same_updates(tmp_path) -> None:
     """Ben says something else the second time: what was read of him before the kill stays."""
     whole, killed = (config_of(tmp_path / name, rounds=1) for name in ("whole", "killed"))
