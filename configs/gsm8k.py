@@ -142,6 +142,9 @@ def get_config() -> ConfigDict:
     swarm.first_peers = 0
     # How long a stage waits for the peers in it.
     swarm.stage_deadline_s = 600.0
+    # Train on further questions of the data while a stage waits for slower peers. Nothing of it is
+    # published. How much is learnt then depends on timing: no run repeats another exactly.
+    swarm.train_while_waiting = False
     # For the p2p daemon to start.
     swarm.startup_timeout_s = 60.0
     # Between two heartbeats.

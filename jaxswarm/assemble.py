@@ -6,13 +6,13 @@ Each function reads what it needs of the config and gives one part.
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import jax
 from flax import nnx
 from jax.sharding import Mesh
 
+from jaxswarm import sizes
 from jaxswarm.errors import InputError
 from jaxswarm.flags import Config
 from jaxswarm.held_out import EvaluationConfig
@@ -27,7 +27,6 @@ from jaxswarm.parts import NodeConfig
 from jaxswarm.records import STAGES, Stage
 from jaxswarm.stages import dataset, registry
 from jaxswarm.stages.dataset import Dataset
-from jaxswarm.stages.merge import PUBLISH_POLICIES
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm import access
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
@@ -63,12 +62,7 @@ def learner(config: Config, source: weights.Source, say: Callable[[str], None]) 
         used. Nothing is loaded before all that has been looked at.
     """
     on_mesh, grpo, optimizer = mesh(config), _grpo(config), _optimizer(config)
-    check_micro_batches(
-        grpo.micro_batches,
-        config.stages.questions,
-        config.grpo.group,
-        is_packed=bool(_row_buckets(config)),
-    )
+    _check_micro_batches(config)
     graph, params = _load(config, source, on_mesh, "float32", say)
     return Learner(graph, params, on_mesh, grpo, optimizer)
 
@@ -144,10 +138,17 @@ def dht_config(config: Config) -> DhtConfig:
     """How the node stands in the network.
 
     Raises:
-      InputError: the secret or the list of a private swarm can't be used, or records would be kept
-        for longer than any peer allows.
+      InputError: the swarm has no name, the secret or the list of a private one can't be used, or
+        records would be kept for longer than any peer allows.
     """
     swarm, limits = config.swarm, Limits()
+    if not swarm.name.strip():
+        raise InputError(
+            "swarm.name",
+            got=swarm.name,
+            expected="a name: by it the records of one swarm are told from another's",
+            remedy="set --config.swarm.name",
+        )
     for key, most_s in (
         ("member_ttl_s", limits.max_heartbeat_ttl_s - HEARTBEAT_MARGIN_S),
         ("output_ttl_s", limits.max_ttl_s),
@@ -182,49 +183,21 @@ def dht_config(config: Config) -> DhtConfig:
     )
 
 
-def node_config(config: Config, peer: str) -> NodeConfig:
-    """What the node itself is told.
+def check(config: Config, source: weights.Source) -> None:
+    """Looks at all that is quickly looked at, before anything is joined or loaded.
 
     Raises:
-      InputError: a size that makes no sense.
+      InputError: a size that makes no sense, or mesh, batch and model don't go together.
     """
-    for what, got, ok, expected in (
-        ("grpo.group", config.grpo.group, config.grpo.group >= 2, "2 or more: GRPO compares them"),
-        ("rounds", config.rounds, config.rounds >= 0, "0 (until stopped) or more"),
-        ("stages.questions", config.stages.questions, config.stages.questions >= 1, "1 or more"),
-        (
-            "stages.publish",
-            config.stages.publish,
-            config.stages.publish in PUBLISH_POLICIES,
-            f"one of {PUBLISH_POLICIES}",
-        ),
-        (
-            "stages.peers_in_prompt",
-            config.stages.peers_in_prompt,
-            config.stages.peers_in_prompt >= 1,
-            "1 (the node's own text alone) or more",
-        ),
-        (
-            "output.checkpoint_stages",
-            config.output.checkpoint_stages,
-            config.output.checkpoint_stages >= 1,
-            "1 or more",
-        ),
-        (
-            "generation.prompt_buckets",
-            config.generation.prompt_buckets,
-            _is_rising(config.generation.prompt_buckets),
-            "rising lengths above 0",
-        ),
-        (
-            "grpo.row_buckets",
-            config.grpo.row_buckets,
-            not config.grpo.row_buckets or _is_rising(config.grpo.row_buckets),
-            "rising numbers above 0, or ()",
-        ),
-    ):
-        if not ok:
-            raise InputError(what, got=got, expected=expected, remedy=f"set --config.{what}")
+    sizes.check(config)
+    for make in (_sampling, _grpo, _optimizer):
+        make(config)
+    _check_micro_batches(config)
+    sharding.check_divides(source.config, mesh(config), questions=config.stages.questions)
+
+
+def node_config(config: Config, peer: str) -> NodeConfig:
+    """What the node itself is told. `check` has looked at it."""
     seed = config.seed if config.seed >= 0 else _seed_of(peer)
     return NodeConfig(
         name=Path(config.output.directory).name,
@@ -242,6 +215,7 @@ def node_config(config: Config, peer: str) -> NodeConfig:
         max_peer_chars=config.stages.max_peer_chars,
         first_peers=config.swarm.first_peers if config.swarm.enabled else 0,
         stage_deadline_s=config.swarm.stage_deadline_s,
+        train_while_waiting=config.swarm.enabled and config.swarm.train_while_waiting,
         checkpoint_stages=config.output.checkpoint_stages,
         evaluate_rounds=config.evaluation.every_rounds,
         evaluation=evaluation(config, seed),
@@ -335,6 +309,15 @@ def dtype(name: str) -> str:
     return name
 
 
+def _check_micro_batches(config: Config) -> None:
+    check_micro_batches(
+        config.grpo.micro_batches,
+        config.stages.questions,
+        config.grpo.group,
+        is_packed=bool(_row_buckets(config)),
+    )
+
+
 def _row_buckets(config: Config) -> tuple[int, ...]:
     """Without those that save no row."""
     return tuple(rows for rows in config.grpo.row_buckets if rows < config.grpo.group)
@@ -342,10 +325,6 @@ def _row_buckets(config: Config) -> tuple[int, ...]:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _is_rising(lengths: tuple[int, ...]) -> bool:
-    return bool(lengths) and lengths[0] > 0 and all(a < b for a, b in pairwise(lengths))
 
 
 def _seed_of(peer: str) -> int:

@@ -30,6 +30,12 @@ class Conversation:
         )
         return tuple(Discussion(question) for question in questions)
 
+    def further_questions(self, seed: int) -> tuple[Discussion, ...]:
+        """As many questions as a round has, of this node's own choice."""
+        config = self._config
+        questions = round_questions(self._parts.dataset.train, seed, 0, config.questions)
+        return tuple(Discussion(question) for question in questions)
+
     def said(self, position: Position) -> bool:
         """Whether this node has published at `position` in an earlier life."""
         return position in self._past.published

@@ -8,12 +8,13 @@ and what it keeps so that a kill loses nothing.
 """
 
 import hashlib
+import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from jaxswarm import batches
-from jaxswarm.batches import Prompts
 from jaxswarm.conversation import Conversation, usable
 from jaxswarm.held_out import evaluate
 from jaxswarm.learner.profile import profiled
@@ -23,7 +24,8 @@ from jaxswarm.progress import Progress
 from jaxswarm.records import STAGES, Discussion, Position, Stage
 from jaxswarm.report.reports import HeldOutReport
 from jaxswarm.resume import Start, facts
-from jaxswarm.swarm.waiting import Gathered, Waiting
+from jaxswarm.stages.registry import StagePlan
+from jaxswarm.swarm.waiting import Gathered, OnWait, Waiting
 
 
 class Node:
@@ -75,7 +77,33 @@ class Node:
         self._progress.begin(position)
         parts.exchange.announce(position, published=False)
 
-        with self._progress.phase("prompts"):
+        seed = stage_seed(config.seed, position)
+        if position == Position(config.profile_round, 0):
+            with profiled() as profile:
+                asked, outcome = self._learn(plan, discussions, seed, self._progress.phase)
+            self._progress.say(f"where the time of {position} went: {profile}")
+        else:
+            asked, outcome = self._learn(plan, discussions, seed, self._progress.phase)
+        with self._progress.phase("publish"):
+            own = self._conversation.publish(position, asked, outcome)
+            parts.exchange.announce(position, published=True)
+        with self._progress.phase("gather"):
+            gathered = self._conversation.gather(position, discussions, self._meanwhile(position))
+        merged = self._conversation.merge(position, discussions, gathered, own)
+        self._refused.update(merged.refused)
+        self._report(position, outcome, gathered)
+        return self._go_on(position.next(), merged.discussions)
+
+    def _learn(
+        self,
+        plan: StagePlan,
+        discussions: Sequence[Discussion],
+        seed: int,
+        phase: Callable[[str], AbstractContextManager[None]],
+    ) -> tuple[list[Discussion], Outcome]:
+        """From questions to a GRPO step: what was asked, and what came of it."""
+        config, parts = self._config, self._parts
+        with phase("prompts"):
             prompts = batches.fit(
                 parts.tokenizer,
                 [plan.messages(discussion) for discussion in discussions],
@@ -83,44 +111,49 @@ class Node:
                 config.questions,
             )
         asked = [discussions[index] for index in prompts.kept]
-        outcome = Outcome.empty()
-        if asked and position == Position(config.profile_round, 0):
-            with profiled() as profile:
-                outcome = self._learn(position, asked, prompts)
-            self._progress.say(f"where the time of {position} went: {profile}")
-        elif asked:
-            outcome = self._learn(position, asked, prompts)
-        with self._progress.phase("publish"):
-            own = self._conversation.publish(position, asked, outcome)
-            parts.exchange.announce(position, published=True)
-        with self._progress.phase("gather"):
-            gathered = self._conversation.gather(position, discussions, self._wait)
-        merged = self._conversation.merge(position, discussions, gathered, own)
-        self._refused.update(merged.refused)
-        self._report(position, outcome, gathered)
-        return self._go_on(position.next(), merged.discussions)
-
-    def _learn(self, position: Position, asked: Sequence[Discussion], prompts: Prompts) -> Outcome:
-        """Completions of what is asked, their rewards, and an update by them."""
-        config, parts = self._config, self._parts
-        with self._progress.phase("generate"):
+        if not asked:
+            return asked, Outcome.empty()
+        with phase("generate"):
             rollout = parts.learner.generate(
                 prompts.token_QxP,
                 prompts.length_Q,
-                seed=stage_seed(config.seed, position),
+                seed=seed,
                 group=config.group,
                 limit=config.limit,
                 sampling=config.sampling,
                 stop_tokens=parts.tokenizer.stop_tokens,
                 budget_QxG=prompts.budgets(config.group, config.limit),
             )
-        with self._progress.phase("rewards"):
+        with phase("rewards"):
             texts = batches.texts(parts.tokenizer, prompts, rollout)
-            outcome = Outcome.of(parts.plans[position.stage], asked, texts, rollout)
-        with self._progress.phase("train"):
+            outcome = Outcome.of(plan, asked, texts, rollout)
+        with phase("train"):
             batch = batches.learning_batch(prompts, rollout, outcome.rewards, config.row_buckets)
             learning_rate = parts.learner.learning_rate
-            return outcome.learnt(parts.learner.step(batch), learning_rate)
+            return asked, outcome.learnt(parts.learner.step(batch), learning_rate)
+
+    def _meanwhile(self, position: Position) -> OnWait:
+        """What is done while a stage waits for its peers: nothing but to say so, or more training.
+
+        Answers to further questions are learnt from, once the peers have been waited for as long as
+        this stage took, and while the deadline leaves that time. After each such step the peers'
+        outputs are read again: nobody waits for this node longer than that.
+        """
+        if not self._config.train_while_waiting:
+            return self._wait
+        stage_s = sum(self._progress.phase_seconds.values())
+        seeds = itertools.count(stage_seed(self._config.seed, position) + 1)
+
+        def learn_more(waiting: Waiting) -> bool:
+            left_s = waiting.deadline_s - waiting.waited_s
+            if min(waiting.waited_s, left_s) > stage_s and not self._stopping:
+                seed = next(seeds)
+                discussions = self._conversation.further_questions(seed)
+                plan = self._parts.plans[Stage.ANSWER]
+                self._learn(plan, discussions, seed, self._progress.meanwhile)
+            return self._wait(waiting)
+
+        return learn_more
 
     def _go_on(
         self, position: Position, discussions: tuple[Discussion, ...]

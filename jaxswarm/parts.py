@@ -49,6 +49,8 @@ class NodeConfig:
     """Peers to wait for before the first stage, up to the stage's deadline."""
     stage_deadline_s: float
     """How long a stage waits for the peers in it, in seconds."""
+    train_while_waiting: bool
+    """Train on further questions while a stage waits for slower peers."""
     checkpoint_stages: int
     """Stages between checkpoints."""
     evaluate_rounds: int

@@ -54,6 +54,12 @@ class Progress:
         yield
         self._phase_seconds[name] = time.monotonic() - began
 
+    @contextmanager
+    def meanwhile(self, name: str) -> Iterator[None]:
+        """Shows a phase of what is done while the stage waits; its time is the stage's waiting."""
+        self.show(f"waiting; {name} (further questions)")
+        yield
+
     def end(self, report: StageReport) -> None:
         """The stage is over; its reward and speed are shown from now on."""
         stage, spent = report.position.stage, sum(self._phase_seconds.values())

@@ -3,10 +3,13 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jaxswarm.ending import cause
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,21 @@ def test_a_request_before_there_is_a_node_ends_the_run_there(number: signal.Sign
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (0, f"{number.name}\n"), ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_while_jax_is_imported_ends_the_run_with_a_line(number: signal.Signals) -> None:
+    program = [sys.executable, "-X", "importtime", "-m", "jaxswarm.main", "--config=none.py"]
+    node = subprocess.Popen(
+        program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert node.stderr
+    for line in node.stderr:  # of each import, when it is done
+        if line.endswith(" absl.flags\n"):
+            node.send_signal(number)
+            break
+    out, err = node.communicate(timeout=60.0)
+    assert node.returncode == 0, err
+    assert out.startswith(f"stopped on request ({number.name}) before its first stage")
+    assert "Traceback" not in err
+    assert " jaxswarm.node\n" not in err, "it was asked in time"

@@ -71,6 +71,22 @@ def test_a_value_that_can_t_be_used(attempt, tmp_path, flags, named):
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "named"),
+    [
+        ("--config.grpo.group=1", "grpo.group"),
+        ("--config.mesh.tensor=3", "mesh"),
+        ("--config.stages.questions=12", "questions of a round"),
+        ("--config.swarm.name=", "swarm.name"),
+    ],
+)
+def test_what_can_be_known_before_is_known_before_the_swarm_is_joined(
+    attempt, tmp_path, flag, named
+):
+    assert named in attempt(tmp_path, flag)
+    assert not (tmp_path / "identity.pem").exists()
+
+
 def test_an_identity_file_that_is_no_key_is_left_as_it_is(attempt, tmp_path):
     key = tmp_path / "identity.pem"
     key.write_text("not a key")

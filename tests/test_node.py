@@ -12,6 +12,7 @@ import pytest
 from configs import tiny
 from jaxswarm import assemble, batches
 from jaxswarm.learner.checkpoint import Checkpointer
+from jaxswarm.learner.learner import Learner
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
@@ -263,3 +264,123 @@ def test_two_nodes_learn_from_each_other(tmp_path):
         kept["ann"].published[Position(0, 0)].replies
         != kept["ben"].published[Position(0, 0)].replies
     )
+
+
+def beside_a_slow_peer(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *, train: bool, until_steps: int
+) -> int:
+    """Plays a round, the second stage of which a slow peer holds up. How many steps were learnt.
+
+    The peer publishes a second after the node has learnt so many.
+    """
+    hub, steps = Hub(), []
+    slow, exchange = LocalExchange(hub, "slow"), LocalExchange(hub, "ann")
+    step, critique = Learner.step, Position(0, 1)
+
+    def publish_at_last() -> None:
+        slow.publish(StageOutput("slow", critique, ()))
+        slow.announce(critique, published=True)
+
+    timer = threading.Timer(1.0, publish_at_last)
+
+    def counting(learner: Learner, batch: Any) -> Any:
+        steps.append(batch)
+        if len(steps) == until_steps:
+            timer.start()
+        return step(learner, batch)
+
+    monkeypatch.setattr(Learner, "step", counting)
+    config = config_of(directory, rounds=1)
+    config.evaluation.questions = 0
+    config.swarm.train_while_waiting = train
+    publish = exchange.publish
+
+    def go_with_it(output) -> None:
+        publish(output)
+        if output.position == Position(0, 0):
+            slow.announce(critique, published=False)
+
+    exchange.publish = go_with_it
+    slow.publish(StageOutput("slow", Position(0, 0), ()))
+    slow.announce(Position(0, 0), published=False)
+    assert play(config, exchange, stages=3)
+    timer.join()
+
+    assert [report.outputs_read for report in reports(directory).stages[:2]] == [1, 1]
+    assert (directory / JOURNAL_FILE).read_text().count('"published"') == len(STAGES)
+    return len(steps)
+
+
+def test_a_fast_node_can_be_told_to_train_on_while_it_waits(tmp_path, monkeypatch) -> None:
+    assert beside_a_slow_peer(tmp_path, monkeypatch, train=True, until_steps=4) >= 5
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_by_default_it_learns_from_the_round_s_questions_alone(tmp_path, monkeypatch) -> None:
+    assert beside_a_slow_peer(tmp_path, monkeypatch, train=False, until_steps=2) == 3
+
+
+def cut_off(exchange: LocalExchange, at: Position) -> None:
+    """The node dies when it has gathered there: nothing is saved that was not saved by then."""
+    gather = exchange.gather
+
+    def dying(position: Position, *arguments: Any) -> Any:
+        gathered = gather(position, *arguments)
+        if position == at:
+            raise _KilledError
+        return gathered
+
+    exchange.gather = dying
+
+
+class _KilledError(BaseException):
+    """Nothing in a node catches it, as nothing catches SIGKILL."""
+
+
+def beside_ben(hub: Hub, text: str) -> LocalExchange:
+    """A node's exchange, with a peer that has said this at every stage and goes with the node."""
+    ben, exchange = LocalExchange(hub, "ben"), LocalExchange(hub, "ann")
+    announce = exchange.announce
+
+    def go_with_it(position: Position, published: bool) -> None:
+        question = round_questions(assemble.data(tiny.get_config()).train, 0, position.round, 4)[0]
+        reply = Reply(question.id, f"{text} {position.stage}", NONE_RIGHT)
+        ben.publish(StageOutput("ben", position, (reply,)))
+        ben.announce(position, published=True)
+        announce(position, published)
+
+    exchange.announce = go_with_it
+    return exchange
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_after_a_kill_the_same_received_texts_give_the_same_updates(tmp_path) -> None:
+    """Ben says something else the second time: what was read of him before the kill stays."""
+    whole, killed = (config_of(tmp_path / name, rounds=1) for name in ("whole", "killed"))
+    for config in (whole, killed):
+        config.evaluation.questions = 0
+        config.output.checkpoint_stages = 3
+    assert play(whole, beside_ben(Hub(), "before"))
+
+    exchange = beside_ben(Hub(), "before")
+    cut_off(exchange, Position(0, 2))
+    with pytest.raises(_KilledError):
+        play(killed, exchange)
+    assert play(killed, beside_ben(Hub(), "after"))
+
+    pieces = {report.position: report for report in reports(tmp_path / "killed").stages}
+    for report in reports(tmp_path / "whole").stages:
+        again = pieces.pop(report.position)
+        assert (again.outputs_read, report.outputs_read) == (1, 1)
+        np.testing.assert_allclose(again.reward, report.reward, rtol=1e-6)
+        np.testing.assert_allclose(again.loss, report.loss, rtol=1e-4, atol=1e-6)
+    assert not pieces
+    journals = [
+        read_journal(tmp_path / name / JOURNAL_FILE, own="ann", since=Position(0, 0))
+        for name in ("whole", "killed")
+    ]
+    assert journals[0].published == journals[1].published
+    for at in (Position(0, 0), Position(0, 1)):
+        assert journals[0].received[at] == journals[1].received[at]

@@ -47,7 +47,8 @@ def tunix_side(work: Work) -> Measured:
     rollout_config = RolloutConfig(
         max_tokens_to_generate=work.limit,
         max_prompt_length=longest,
-        kv_cache_size=longest + work.limit,
+        # Its sampler pads prompts to a power of two.
+        kv_cache_size=(1 << (longest - 1).bit_length()) + work.limit + 1,
         temperature=1.0,
         top_p=1.0,
         top_k=None,

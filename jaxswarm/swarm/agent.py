@@ -22,9 +22,10 @@ from jaxswarm.swarm.dht import Found, Link
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
 from jaxswarm.swarm.manifest import Fields, Manifest
-from jaxswarm.swarm.membership import Membership
+from jaxswarm.swarm.neighbourhood import Neighbourhood
 from jaxswarm.swarm.refusal import Reason
 from jaxswarm.swarm.rounds import Member
+from jaxswarm.swarm.shards import Shard
 from jaxswarm.swarm.uplink import OnEvent, Uplink
 
 KEPT_POSITIONS = 6
@@ -44,8 +45,9 @@ class Agent:
         self._identity = identity
         self._on_event = on_event
         self._uplink = Uplink(config, identity, self.gate, on_event, self._live, self._store_again)
-        members = config.limits.max_members
-        self._membership = Membership(self._manifest, config.member_ttl_s, members)
+        self._neighbourhood = Neighbourhood(
+            identity.peer, self._manifest, config.member_ttl_s, config.limits
+        )
         # Who starts a swarm sets its manifest; who joins one learns it from the first company.
         self._accepted = not self._uplink.knew_others
         self._started = time.time()
@@ -71,7 +73,7 @@ class Agent:
             differs, or the identity is in use elsewhere.
         """
         await self._uplink.start()
-        await self.refresh()
+        await self._look_far()
         self._tasks = [
             asyncio.create_task(loop) for loop in (self._beat_on(), *self._uplink.loops())
         ]
@@ -117,17 +119,12 @@ class Agent:
         Raises:
           InputError: as in `start`, as soon as there is somebody to learn it from.
         """
-        name = keys.members(self._config.name)
-        found = await self._get([name], at_most_s, latest=True)
-        try:
-            return self._hear(found.get(name, {}), time.monotonic())
-        except InputError as error:
-            self.fatal = error
-            raise
+        await self._look(self._neighbourhood.near(self._round), at_most_s)
+        return self.members()
 
     def members(self) -> tuple[Member, ...]:
         """The live members as heard last."""
-        return self._membership.live(time.monotonic())
+        return self._neighbourhood.live(self._round, time.monotonic())
 
     async def read(
         self, position: Position, peers: Collection[str], at_most_s: float
@@ -150,6 +147,10 @@ class Agent:
         for known in [key for key in self._read if key[0].round < position.round - 1]:
             del self._read[known]
         return {p: self._read[position, p] for p in peers if (position, p) in self._read}
+
+    @property
+    def _round(self) -> int:
+        return self._says.position.round if self._says else 0
 
     @property
     def _link(self) -> Link | None:
@@ -176,7 +177,7 @@ class Agent:
         if not self._link or not self._says:
             return False
         payload = codec.encode_heartbeat(self._says)
-        name = keys.members(self._config.name)
+        name = keys.members(self._config.name, self._neighbourhood.home)
         # Later than the last one even if the clock was set back, else it would be no news.
         expires = time.time() + self._config.member_ttl_s + HEARTBEAT_MARGIN_S
         self._beat_expires = max(expires, self._beat_expires + 0.001)
@@ -194,20 +195,43 @@ class Agent:
                     self._unstored.discard(position)
 
     async def _beat_on(self) -> None:
-        failures = 0
+        failures, looked_far_at = 0, time.monotonic()
         while True:
             if self._says:
                 failures = 0 if await self._beat() else failures + 1
                 if failures == BEATS_BEFORE_WARNING:
                     self._on_event("heartbeats don't get through; the others may count us as gone")
                 await self._store_outputs()
-            await self.refresh()
+            if time.monotonic() - looked_far_at > self._config.member_ttl_s:
+                looked_far_at = time.monotonic()
+                await self._look_far()
+            await self._look(self._neighbourhood.wide(self._round))
+            if self._neighbourhood.adapt(self._round, time.monotonic()):
+                await self._beat()  # where it has moved to; one step at a time
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._config.heartbeat_s):
                     await self._news.wait()
             self._news.clear()
 
-    def _hear(self, found: Found, now: float) -> tuple[Member, ...]:
+    async def _look_far(self) -> None:
+        """Looks for neighbours at every depth of the list: who comes new knows nothing of it."""
+        await self._look(self._neighbourhood.path())
+        self._neighbourhood.follow(time.monotonic())
+
+    async def _look(self, shards: Collection[Shard], at_most_s: float = math.inf) -> None:
+        """Hears who beats in these buckets of the list. What is wrong then is kept in `fatal`."""
+        place = {keys.members(self._config.name, shard): shard for shard in shards}
+        found = await self._get(list(place), at_most_s, latest=True)
+        now = time.monotonic()
+        try:
+            for name, heartbeats in found.items():
+                self._hear(place[name], heartbeats, now)
+            self._check_manifests(now)
+        except InputError as error:
+            self.fatal = error
+            raise
+
+    def _hear(self, shard: Shard, found: Found, now: float) -> None:
         for tag, (payload, expiration) in found.items():
             peer = peer_of(tag)
             heartbeat = codec.decode(payload, peer, self._config.limits)
@@ -215,10 +239,7 @@ class Agent:
             if peer == self._identity.peer:
                 self._check_session(heartbeat, expiration)
             else:
-                self._membership.hear(peer, heartbeat, expiration, now)
-        self._membership.forget()
-        self._check_manifests(now)
-        return self._membership.live(now)
+                self._neighbourhood.hear(shard, peer, heartbeat, expiration, now)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         """A loop never ends by itself: what ended it is the node's to know, never a silent stop."""
@@ -242,7 +263,7 @@ class Agent:
             )
 
     def _check_manifests(self, now: float) -> None:
-        manifests = list(self._membership.manifests(now))
+        manifests = list(self._neighbourhood.manifests(now))
         for peer, fields in manifests:
             if fields != self._manifest:
                 reason = Reason.OTHER_MANIFEST

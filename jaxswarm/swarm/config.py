@@ -12,12 +12,16 @@ class Limits:
     `max_record_bytes` bounds one packed record, without its signature; hivemind fails between 4 and
     5 MB a message. `max_text_chars` bounds one reply, `max_replies` the replies of one output.
     `max_ttl_s` bounds how long a record may ask to be kept, counted from when it is seen.
-    `max_heartbeat_bytes` and `max_heartbeat_ttl_s` are the same for heartbeats, which all lie under
-    one key.
+    `max_heartbeat_bytes` and `max_heartbeat_ttl_s` are the same for heartbeats, of which many lie
+    under one key.
 
     What a node keeps for others is bounded too: `max_kept` records and `max_kept_bytes` of one
     peer, `max_kept_bytes_in_all`, and `max_members` peers under one key. A peer that has used up
     its share gets a place anew `place_s` after it took its oldest one.
+
+    So is what it asks of the swarm: the list of members is split where a bucket has more than
+    `split_members`, of `max_heard` peers the last heartbeat is remembered, and a stage reads the
+    outputs of `max_partners` others. Nodes of a swarm should agree in these.
     """
 
     max_record_bytes: int = 512 * 1024
@@ -29,8 +33,11 @@ class Limits:
     max_kept: int = 64
     max_kept_bytes: int = 8 << 20
     max_kept_bytes_in_all: int = 256 << 20
-    max_members: int = 768
+    max_members: int = 128
     place_s: float = 5.0
+    split_members: int = 32
+    max_heard: int = 768
+    max_partners: int = 16
 
 
 @dataclass(frozen=True, slots=True)

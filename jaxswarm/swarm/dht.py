@@ -126,7 +126,8 @@ class Link:
             # Else hivemind would make a new key there, and this node would be another peer.
             if identity.put_back():
                 raise LinkError(f"its identity file {identity.path} was gone; written again")
-            async with asyncio.timeout(config.startup_timeout_s):
+            # Longer than hivemind's own patience: it ends the daemon that it has waited for.
+            async with asyncio.timeout(config.startup_timeout_s + STOP_TIMEOUT_S):
                 p2p: Any = await GuardedP2P.create(  # hivemind says P2P, whatever the class
                     identity_path=str(identity.path),
                     host_maddrs=hosts,

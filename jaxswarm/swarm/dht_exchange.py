@@ -104,7 +104,8 @@ class DhtExchange:
         on_wait: OnWait,
         owed: Owed = NOTHING_OWED,
     ) -> Gathered:
-        return waiting.gather(self, position, deadline_s, on_wait, owed)
+        most = self._config.limits.max_partners
+        return waiting.gather(self, position, deadline_s, on_wait, owed, most)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
         # Who plays has just gathered, and heard all there is to hear.

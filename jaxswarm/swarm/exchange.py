@@ -16,6 +16,9 @@ from jaxswarm.swarm import rounds, waiting
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.waiting import NOTHING_OWED, Gathered, OnWait, Owed
 
+LOOK_S = 0.5
+"""Between two looks of a node that waits in one process, where nothing changes meanwhile."""
+
 
 class Exchange(Protocol):
     """A node's door to its swarm. One thread calls it; every call returns in bounded time.
@@ -226,4 +229,4 @@ class LocalExchange:
         return self._hub.read(position, peers)
 
     def pause(self, at_most_s: float) -> None:
-        self._hub.wait_change(self._seen_version, at_most_s)
+        self._hub.wait_change(self._seen_version, min(LOOK_S, at_most_s))

@@ -1,7 +1,8 @@
 """The one gate through which every record enters this node, to be read or to be kept for others.
 
 A record proves where it belongs: its content and its signer give the one key under which it may
-lie, and this node neither reads nor stores it under any other. So nobody can fill or blot out the
+lie (a heartbeat: one key at each depth of the list of members), and this node neither reads nor
+stores it under any other. So nobody can fill or blot out the
 place of another peer's record, and an honest node never passes on a bad one.
 """
 
@@ -14,7 +15,7 @@ from types import MappingProxyType
 
 import msgpack
 
-from jaxswarm.swarm import codec, keys
+from jaxswarm.swarm import codec, keys, shards
 from jaxswarm.swarm.access import Access
 from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import Limits
@@ -51,10 +52,13 @@ class Gate:
         payload = self.access.unseal(_unwrap(value), record_id, peer)
         record = codec.decode(payload, peer, self.limits)
         if isinstance(record, Heartbeat):
-            key, max_ttl_s = keys.members(self._swarm), self.limits.max_heartbeat_ttl_s
+            path = shards.path(shards.address(peer))
+            own = (keys.members(self._swarm, shard) for shard in path)
+            max_ttl_s = self.limits.max_heartbeat_ttl_s
         else:
-            key, max_ttl_s = keys.output(self._swarm, record.position, peer), self.limits.max_ttl_s
-        if keys.record_id(key) != record_id:
+            own = (keys.output(self._swarm, record.position, peer),)
+            max_ttl_s = self.limits.max_ttl_s
+        if all(keys.record_id(key) != record_id for key in own):
             raise RefusedError(Reason.MISPLACED)
         ttl_s = expiration_time - time.time()
         if not math.isfinite(ttl_s) or ttl_s > max_ttl_s + CLOCK_SKEW_S:

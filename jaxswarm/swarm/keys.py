@@ -5,11 +5,13 @@ import hashlib
 import msgpack
 
 from jaxswarm.records import Position
+from jaxswarm.swarm.shards import EVERYBODY, Shard
 
 
-def members(swarm: str) -> str:
-    """The key of the heartbeats: one subkey per node, its public key."""
-    return f"{swarm}/members"
+def members(swarm: str, shard: Shard = EVERYBODY) -> str:
+    """The key of the heartbeats in one bucket: one subkey per node, its public key."""
+    name = f"{swarm}/members"
+    return name if shard == EVERYBODY else f"{name}/{shard.depth}/{shard.bucket}"
 
 
 def output(swarm: str, position: Position, peer: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from jaxswarm.errors import InputError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The rules of the rounds and the meaning of the records. The packing has a version of its own."""
 
 Fields = tuple[tuple[str, int | str], ...]

@@ -4,9 +4,13 @@ Every rule is a pure function of the *others*: the live members of the swarm as 
 them, itself left out. No rule trusts a single peer: one that lies about its position moves nobody
 as long as at least two honest nodes (oneself included) are live, and it holds nobody beyond a
 stage's deadline.
+
+In a large swarm they are a sample (neighbourhood.py): "most" is most of those heard. Since another
+part of the swarm is heard in each round, none can stay behind or run ahead for long.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from jaxswarm.records import STAGES, Position
@@ -58,6 +62,29 @@ def to_read_once(position: Position, others: Iterable[Member]) -> frozenset[str]
         for m in others
         if not m.waiting and 0 < _stages_between(position, m.position) <= len(STAGES)
     )
+
+
+def partners(
+    position: Position, others: Sequence[Member], read: Collection[str], limit: int
+) -> tuple[Member, ...]:
+    """The members whose outputs for `position` a node reads, no more than `limit` over a stage.
+
+    All who have or will have one, where they are so few; else those first in an order that follows
+    from the round and their ids. It is the same for all who hear the same members: they read the
+    same texts, so that a vote names what the others know too.
+
+    Args:
+      read: the peers whose outputs are in hand. They have taken their places.
+    """
+    rest = (to_await(position, others) | to_read_once(position, others)) - frozenset(read)
+    if len(rest) + len(read) <= limit:
+        return tuple(others)
+
+    def rank(peer: str) -> bytes:
+        return hashlib.sha256(f"partners\n{position.round}\n{peer}".encode()).digest()
+
+    chosen = {*read, *sorted(rest, key=rank)[: max(0, limit - len(read))]}
+    return tuple(member for member in others if member.peer in chosen)
 
 
 def target_round(own_round: int, others: Iterable[Member]) -> int:

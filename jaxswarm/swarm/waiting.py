@@ -8,6 +8,7 @@ from typing import Protocol
 
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import rounds
+from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.rounds import Member
 
 
@@ -41,6 +42,8 @@ class Gathered:
     waited_s: float
     late: tuple[StageOutput, ...] = ()
 
+
+DEFAULTS = Limits()
 
 Owed = Mapping[Position, Collection[str]]
 """By earlier stage, the peers whose outputs were missing then."""
@@ -83,6 +86,7 @@ def gather(
     deadline_s: float,
     on_wait: OnWait,
     owed: Owed = NOTHING_OWED,
+    max_partners: int = DEFAULTS.max_partners,
 ) -> Gathered:
     """Reads outputs until every expected one is in hand, or `deadline_s` seconds have passed.
 
@@ -91,6 +95,7 @@ def gather(
 
     Who counts follows from the heartbeats of each moment: a peer that dies in the meantime is no
     longer waited for, one that appears is. A network that hangs holds nobody past the deadline.
+    Of many others `max_partners` are read and waited for: see `rounds.partners`.
     """
     start = time.monotonic()
     last_call_s = deadline_s - min(LAST_CALL_S, deadline_s / 4)
@@ -108,9 +113,10 @@ def gather(
 
     while True:
         others = transport.look(left_s())
-        awaited = rounds.to_await(position, others)
-        once = rounds.to_read_once(position, others) - looked_up_once
-        out = rounds.said_published(position, others)
+        partners = rounds.partners(position, others, outputs.keys(), max_partners)
+        awaited = rounds.to_await(position, partners)
+        once = rounds.to_read_once(position, partners) - looked_up_once
+        out = rounds.said_published(position, partners)
         if not called and time.monotonic() - start >= last_call_s:
             called, out = True, awaited  # where the last heartbeat was lost, the output may be out
         wanted = (out | once) - outputs.keys()

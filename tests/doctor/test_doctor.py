@@ -18,6 +18,7 @@ from jaxswarm.doctor import machine
 from jaxswarm.doctor.__main__ import examine
 from jaxswarm.doctor.findings import Finding, Level, run
 from jaxswarm.doctor.identity import identity
+from jaxswarm.doctor.network import secret
 from jaxswarm.errors import InputError
 from jaxswarm.model import sources
 from jaxswarm.model.config import ModelConfig
@@ -168,6 +169,16 @@ def test_an_identity_is_looked_at_from_every_side_and_nothing_is_made(tmp_path: 
     backup.write_bytes(b"torn")
     with pytest.raises(InputError, match="no key of a node"):
         list(identity(path, backup))
+
+
+def test_a_secret_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("k" * 32)
+    for mode, level in ((0o400, Level.OK), (0o600, Level.OK), (0o440, Level.WARNING)):
+        path.chmod(mode)
+        (finding,) = secret(path)
+        assert finding.level == level
+    assert finding.remedy == f"chmod 400 {path}"
 
 
 def test_a_check_that_hangs_or_fails_is_a_failure_and_a_bug_stays_a_bug() -> None:

@@ -30,16 +30,21 @@ FLAGS = (
     "--config.swarm.stage_deadline_s=300",
 )
 
-Start = Callable[[str, str], "subprocess.Popen[bytes]"]
+SOLO = ("--config.rounds=2", "--config.swarm.enabled=False", "--config.seed=3")
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a node by its name and a further flag; ends what still runs with the test."""
+    """Starts a node by its name and further flags; ends what still runs with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def node(name: str, flag: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "jaxswarm.main", "--config=configs/tiny.py", *FLAGS, flag]
+    def node(name: str, *flags: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "jaxswarm.main", "--config=configs/tiny.py"]
+        command += [*FLAGS, *flags]
         command.append(f"--config.output.directory={tmp_path / name}")
         with (tmp_path / f"{name}.log").open("ab") as log:
             # Without the eight devices that the other tests simulate.
@@ -77,7 +82,6 @@ def published(directory: Path) -> Counter[tuple[int, Stage]]:
     return Counter((n["round"], n["stage"]) for n in lines if n["kind"] == "published")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_node_killed_in_any_phase_goes_on_and_publishes_nothing_twice(
     start: Start, tmp_path: Path
@@ -110,3 +114,27 @@ def test_a_node_killed_in_any_phase_goes_on_and_publishes_nothing_twice(
     assert len(from_victim) >= len(PHASES), "the other has heard it"
     for at, output in from_victim.items():
         assert output == said.published[at], "word for word"
+
+
+@pytest.mark.timeout(1200)
+def test_a_killed_run_learns_what_it_would_have_learnt(start: Start, tmp_path: Path):
+    """What of it a peer's texts change is in tests/test_node.py: the journal has them."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start("whole", *SOLO).wait() == 0
+    for phase in ("generate", "checkpoint", "train", "publish"):
+        process = start("killed", *SOLO)
+        reach(process, killed, phase, stages=1)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert start("killed", *SOLO).wait() == 0
+
+    expected, found = (read_reports(d / METRICS_FILE).stages for d in (whole, killed))
+    assert [r.position for r in found] == [r.position for r in expected]
+    for report, other in zip(found, expected, strict=True):
+        assert report.reward == pytest.approx(other.reward, rel=1e-6)
+        assert report.loss == pytest.approx(other.loss, rel=1e-4, abs=1e-6)
+        assert report.grad_norm == pytest.approx(other.grad_norm, rel=1e-3)
+    journals = [
+        read_journal(d / JOURNAL_FILE, own="solo", since=Position(0, 0)) for d in (whole, killed)
+    ]
+    assert journals[0].published == journals[1].published

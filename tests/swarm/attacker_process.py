@@ -69,6 +69,10 @@ class AttackerProcess:
         """From now on tells whoever asks for this key: nothing is there, and that until then."""
         self._do("lie", key, expiration)
 
+    def call_nobody_back(self) -> None:
+        """From now on it can't call those who ask it to."""
+        self._do("call_nobody_back")
+
     def lies_told(self, key: str) -> int:
         """How often it was asked for the key since it began to lie."""
         return self._do("lies_told", key)
@@ -194,6 +198,12 @@ class _Attacker:
             return ValueWithExpiration(DictionaryDHTValue(), until)
 
         self._node.protocol.storage.get = get
+
+    async def call_nobody_back(self) -> None:
+        async def ping(*_: Any, **__: Any) -> None:
+            return None
+
+        self._node.protocol.call_ping = ping
 
     async def lies_told(self, key: str) -> int:
         from hivemind.dht.routing import DHTID

@@ -134,10 +134,11 @@ def test_one_liar_about_its_round_moves_nobody(node: Make, pair) -> None:
 
 
 def test_no_daemon_outlives_a_killed_node(node: Make) -> None:
-    a = node("a").join()
-    daemon = a.daemon()
+    a, b = node("a").join(), node("b").join()
+    daemon, control = a.daemon(), b.daemon()
     a.kill()
     until(lambda: not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE, 60.0)
+    assert control.status() != psutil.STATUS_ZOMBIE, "that of a live node stays"
 
 
 def test_a_daemon_that_dies_is_replaced_under_the_same_address(pair) -> None:

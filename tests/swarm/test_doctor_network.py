@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from attacker_process import AttackerProcess
-from node_process import QUICK, NodeProcess
+from node_process import QUICK, NodeProcess, until
 
 from jaxswarm.doctor.findings import Finding, Level, run
 from jaxswarm.doctor.network import network, reachability
@@ -71,6 +72,27 @@ def test_a_port_in_use_is_a_failure(config: DhtConfig) -> None:
         found = looked_at(config, host_maddrs=(taken,))["swarm"]
     assert found.level == Level.FAILURE
     assert f"{taken} (Address already in use)" in found.found
+
+
+def test_a_daemon_that_does_not_start_in_time_is_a_failure_and_none_is_left(
+    config: DhtConfig,
+) -> None:
+    daemon = looked_at(config, startup_timeout_s=0.01)["p2p daemon"]
+    assert daemon.level == Level.FAILURE
+    assert daemon.found.startswith("Daemon failed to start in")
+    until(lambda: not any("p2pd" in child.name() for child in psutil.Process().children()), 30.0)
+
+
+def test_a_peer_that_can_t_call_back_is_a_warning(config: DhtConfig) -> None:
+    peer = AttackerProcess("")
+    peer.call_nobody_back()
+    try:
+        found = list(network(dataclasses.replace(config, initial_peers=(peer.maddr,))))
+    finally:
+        peer.dispose()
+    (finding,) = (f for f in found if "can't call this node" in f.found)
+    assert (finding.what, finding.level) == ("reachability", Level.WARNING)
+    assert "swarm.use_auto_relay" in finding.remedy
 
 
 def test_an_address_that_is_none_is_a_failure(config: DhtConfig) -> None:

@@ -8,6 +8,7 @@ from random import Random
 from node_process import until
 
 from jaxswarm.records import STAGES, Position, Reply, StageOutput
+from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
 
@@ -216,3 +217,17 @@ def test_a_wait_for_a_round_that_never_comes_ends_at_its_deadline() -> None:
     a.wait_for(Position(5, 0), 0.2, patient)
     assert 0.2 <= time.monotonic() - start < PATIENCE_S
     assert b.peers()[0].waiting
+
+
+def test_in_a_large_swarm_all_read_the_same_few_and_wait_for_no_others() -> None:
+    nodes, most = swarm_of(40), Limits().max_partners
+    silent = {"node0"}
+    for node in nodes:
+        if node.peer not in silent:
+            publish(node, ANSWER)
+    read = {node.peer: node.gather(ANSWER, 0.5, patient) for node in nodes}
+    everybody = {each.peer for gathered in read.values() for each in gathered.outputs}
+    assert len(everybody) <= most + 1, "each but oneself: who is chosen has one place to give"
+    for gathered in read.values():
+        assert len(gathered.outputs) + len(gathered.missing) == most
+        assert set(gathered.missing) <= silent

@@ -4,10 +4,11 @@ import msgpack
 import pytest
 
 from jaxswarm.records import Position, StageOutput
-from jaxswarm.swarm import codec, keys
+from jaxswarm.swarm import codec, keys, shards
 from jaxswarm.swarm.codec import Heartbeat, Reason, RefusedError
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.gate import CLOCK_SKEW_S, Gate, Refusals
+from jaxswarm.swarm.shards import Shard
 
 LIMITS = Limits(max_ttl_s=100.0)
 POSITION = Position(3, 1)
@@ -81,3 +82,14 @@ def test_a_flood_of_bad_records_is_counted_in_bounded_memory() -> None:
         refusals.count(Reason.FORGED, index.to_bytes(8))
     assert refusals.counts() == {"forged": 10_000}
     assert len(refusals._seen) == Refusals._REMEMBERED
+
+
+def test_a_heartbeat_may_lie_in_its_writers_own_buckets_alone() -> None:
+    path = shards.path(shards.address("p"))
+    for shard in path:
+        assert judge(keys.members("swarm", shard), HEARTBEAT) is None
+    for shard in path[1:]:
+        other = Shard(shard.depth, shard.bucket ^ 1)
+        assert judge(keys.members("swarm", other), HEARTBEAT) == Reason.MISPLACED
+    below = Shard(shards.MAX_DEPTH + 1, 2 * path[-1].bucket)
+    assert judge(keys.members("swarm", below), HEARTBEAT) == Reason.MISPLACED

@@ -12,7 +12,7 @@ OTHERS = {
     "question_seed": 8,
     "questions_per_round": 5,
     "prompts": "terse 2",
-    "protocol": 2,
+    "protocol": manifest.PROTOCOL + 1,
 }
 
 

@@ -114,8 +114,12 @@ def test_a_file_of_peers_that_holds_nonsense_harms_nobody(node: Make, tmp_path: 
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "contacts.json").write_text(json.dumps(nonsense))
     b = remembering(node, tmp_path, "b", initial_peers=(a.maddr,)).join()
+    assert b.told("taking a new port"), "it has read it"
     announce(ANSWER, a, b)
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "contacts.json").write_bytes(b"\x00\xff{torn")
+    torn = tmp_path / "c" / "contacts.json"
+    torn.write_bytes(b"\x00\xff{torn")
     c = remembering(node, tmp_path, "c", initial_peers=(a.maddr,)).join()
     announce(ANSWER, a, b, c)
+    until(lambda: torn.read_bytes().startswith(b"{"))
+    assert json.loads(torn.read_text())["swarm"] == "test", "it has taken its place"

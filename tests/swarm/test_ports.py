@@ -33,8 +33,12 @@ def test_an_address_of_another_machine_is_named_at_once() -> None:
 
 
 def test_a_port_that_is_given_free_in_time_will_do(listener: socket.socket) -> None:
+    with pytest.raises(InputError):
+        asyncio.run(ports.wait_until_free([address(listener)], wait_s=0.0))
+    wanted = address(listener)
     threading.Timer(0.3, listener.close).start()
-    asyncio.run(ports.wait_until_free([address(listener)], wait_s=60.0))
+    asyncio.run(ports.wait_until_free([wanted], wait_s=60.0))
+    assert listener.fileno() == -1, "not before it was free"
 
 
 def test_addresses_without_a_fixed_tcp_port_need_no_check(listener: socket.socket) -> None:

@@ -233,3 +233,42 @@ def test_a_waiting_node_starts_when_half_of_those_at_work_are_there() -> None:
 def test_where_all_wait_all_start() -> None:
     assert rounds.may_start(Position(7, 0), [member("a", 7, waiting=True)])
     assert rounds.may_start(Position(7, 0), [])
+
+
+def test_of_few_others_all_are_partners() -> None:
+    others = [member("a", 5, 1), member("b", 5), member("far", 9), member("c", 6)]
+    assert rounds.partners(Position(5, 1), others, (), limit=3) == tuple(others)
+
+
+def test_of_many_so_many_are_chosen_the_same_by_all_and_others_in_another_round() -> None:
+    others = [member(f"p{number}", 5, 1) for number in range(100)]
+    chosen = {m.peer for m in rounds.partners(Position(5, 1), others, (), limit=16)}
+    assert len(chosen) == 16
+    fewer = [m for m in others if m.peer != "p0"]
+    assert {m.peer for m in rounds.partners(Position(5, 1), fewer, (), limit=16)} >= chosen - {"p0"}
+    # The critics of a round are those who have answered in it.
+    later = [member(m.peer, 5, 2) for m in others]
+    assert {m.peer for m in rounds.partners(Position(5, 2), later, (), limit=16)} == chosen
+    next_round = [member(m.peer, 6, 1) for m in others]
+    assert {m.peer for m in rounds.partners(Position(6, 1), next_round, (), limit=16)} != chosen
+
+
+def test_places_go_to_those_who_have_something_to_read() -> None:
+    others = [member(f"p{number}", 9) for number in range(100)] + at(5, 5, 5)
+    chosen = {m.peer for m in rounds.partners(Position(5, 0), others, (), limit=2)}
+    assert len(chosen) == 2
+    assert chosen < {"0", "1", "2"}
+
+
+@given(st.sets(st.integers(0, 60), max_size=30), st.data())
+def test_over_a_stage_no_more_are_read_than_allowed_however_members_come_and_go(
+    first: set[int], data: st.DataObject
+) -> None:
+    read: set[str] = set()
+    here = first
+    for _ in range(4):
+        others = [member(f"p{number}", 5, 1, published=True) for number in here]
+        partners = rounds.partners(Position(5, 1), others, read, limit=8)
+        read |= {m.peer for m in partners}
+        assert len(read) <= 8
+        here = data.draw(st.sets(st.integers(0, 60), max_size=30))

@@ -1,0 +1,77 @@
+"""One run of a node, from its config to its last round. assemble.py has what it is made of."""
+
+import contextlib
+import os
+
+from jaxswarm import assemble, flags
+from jaxswarm.ending import Ending
+from jaxswarm.node import Node
+from jaxswarm.parts import Parts
+from jaxswarm.report.journal import JOURNAL_FILE, Journal
+from jaxswarm.report.metrics import MetricsWriter
+from jaxswarm.report.reports import METRICS_FILE, read_reports
+from jaxswarm.report.rundir import NodeCard
+from jaxswarm.report.status import StatusLine
+from jaxswarm.report.summary import summarise
+from jaxswarm.resume import resume
+
+
+def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
+    """Runs one node to its end.
+
+    Args:
+      config: what it is told.
+      shown_flags: what a peer would give to join, without an address.
+      ending: is told of the node once there is one.
+
+    Returns:
+      Whether all rounds are done; False: it was asked to stop.
+    """
+    directory = assemble.output_directory(config)
+    assemble.set_up_jax(config)
+    with contextlib.ExitStack() as stack:
+        status = stack.enter_context(StatusLine(directory))
+        # What is quickly looked at comes first, so that a wrong flag costs seconds, not a download.
+        plans, dataset = assemble.plans(config), assemble.data(config)
+        source = assemble.model_source(config)
+        assemble.check(config, source)
+        tokenizer = assemble.tokenizer(source)
+        exchange = stack.enter_context(
+            contextlib.closing(assemble.exchange(config, dataset, plans, status.say))
+        )
+        exchange.join()
+        node_config = assemble.node_config(config, exchange.peer)
+        before = NodeCard.read(directory)
+        if before and before.peer != exchange.peer:
+            status.say(
+                f"this run was peer {before.peer}, from now on it is {exchange.peer}: if its "
+                "identity file was lost, stop, put the backup back and start the same command again"
+            )
+        NodeCard(peer=exchange.peer, addresses=exchange.maddrs, pid=os.getpid()).write(directory)
+        if exchange.maddrs:
+            status.say(
+                "others join by: python -m jaxswarm.main "
+                f"{shown_flags} --config.swarm.initial_peers={exchange.maddrs[0]}"
+            )
+        learner = assemble.learner(config, source, status.say)
+        checkpointer = stack.enter_context(
+            contextlib.closing(assemble.checkpointer(config, source, tokenizer))
+        )
+        journal = stack.enter_context(contextlib.closing(Journal(directory / JOURNAL_FILE)))
+        metrics = stack.enter_context(contextlib.closing(MetricsWriter(directory)))
+        parts = Parts(
+            learner=learner,
+            tokenizer=tokenizer,
+            plans=plans,
+            dataset=dataset,
+            exchange=exchange,
+            checkpointer=checkpointer,
+            journal=journal,
+            metrics=metrics,
+            status=status,
+        )
+        node = Node(node_config, parts, resume(node_config, parts, directory / JOURNAL_FILE))
+        ending.of(node.stop, exchange.close)
+        finished = node.run()
+        summarise(read_reports(directory / METRICS_FILE), finished=finished).write(directory)
+    return finished

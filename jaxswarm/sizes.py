@@ -1,0 +1,52 @@
+"""Sizes and names in a config that make no sense, whatever the model is."""
+
+from itertools import pairwise
+
+from jaxswarm.errors import InputError
+from jaxswarm.flags import Config
+from jaxswarm.stages.merge import PUBLISH_POLICIES
+
+
+def check(config: Config) -> None:
+    """Raises InputError for the first of them."""
+    for what, got, ok, expected in (
+        ("grpo.group", config.grpo.group, config.grpo.group >= 2, "2 or more: GRPO compares them"),
+        ("rounds", config.rounds, config.rounds >= 0, "0 (until stopped) or more"),
+        ("stages.questions", config.stages.questions, config.stages.questions >= 1, "1 or more"),
+        (
+            "stages.publish",
+            config.stages.publish,
+            config.stages.publish in PUBLISH_POLICIES,
+            f"one of {PUBLISH_POLICIES}",
+        ),
+        (
+            "stages.peers_in_prompt",
+            config.stages.peers_in_prompt,
+            config.stages.peers_in_prompt >= 1,
+            "1 (the node's own text alone) or more",
+        ),
+        (
+            "output.checkpoint_stages",
+            config.output.checkpoint_stages,
+            config.output.checkpoint_stages >= 1,
+            "1 or more",
+        ),
+        (
+            "generation.prompt_buckets",
+            config.generation.prompt_buckets,
+            _is_rising(config.generation.prompt_buckets),
+            "rising lengths above 0",
+        ),
+        (
+            "grpo.row_buckets",
+            config.grpo.row_buckets,
+            not config.grpo.row_buckets or _is_rising(config.grpo.row_buckets),
+            "rising numbers above 0, or ()",
+        ),
+    ):
+        if not ok:
+            raise InputError(what, got=got, expected=expected, remedy=f"set --config.{what}")
+
+
+def _is_rising(sizes: tuple[int, ...]) -> bool:
+    return bool(sizes) and sizes[0] > 0 and all(a < b for a, b in pairwise(sizes))
