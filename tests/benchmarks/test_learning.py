@@ -55,6 +55,7 @@ def without_times(record: Any) -> Any:
     return [without_times(item) for item in record] if isinstance(record, list) else record
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_again_is_the_same_run(lab, tmp_path):
     first, again = (played(lab, "swarm", tmp_path / name) for name in ("first", "again"))
@@ -73,6 +74,7 @@ def test_a_run_again_is_the_same_run(lab, tmp_path):
         assert node["curve"][-1]["tokens"] == node["generated"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_sharing_nothing_learns_as_solo_does_and_sharing_something_else_does_not(lab, tmp_path):
     solo = played(lab, "solo", tmp_path / "solo")["nodes"][0]
@@ -90,6 +92,7 @@ def test_sharing_nothing_learns_as_solo_does_and_sharing_something_else_does_not
     assert [position.round for position in positions] == list(range(len(positions)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_placebo_shows_texts_of_peers_that_do_not_answer_the_question(lab, tmp_path):
     played(lab, "placebo", tmp_path)
@@ -97,6 +100,7 @@ def test_a_placebo_shows_texts_of_peers_that_do_not_answer_the_question(lab, tmp
     assert all(text.count('"received"') == 2 * text.count('"published"') for text in said)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monkeypatch, capsys):
     words = [
