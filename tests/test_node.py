@@ -1,5 +1,6 @@
 """Whole nodes in one process, over the in-memory exchange: the same code as over the network."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,7 @@ def config_of(directory: Path, **changes):
     config.evaluation.batch = 8
     config.output.directory = str(directory)
     config.output.checkpoint_stages = 1
+    config.output.profile_round = -1  # a process can trace one node at a time
     config.swarm.stage_deadline_s = 120.0
     config.seed = 1
     config.update(changes)
@@ -113,6 +115,17 @@ def stop_after(node: Node, exchange: LocalExchange, stages: int) -> None:
             node.stop()
 
     exchange.publish = counting
+
+
+def test_a_node_tells_once_where_the_time_of_a_stage_went(tmp_path, capfd):
+    config = config_of(tmp_path, rounds=1)
+    config.output.profile_round = 0
+    assert play(config, LocalExchange(Hub(), "ann"))
+    printed = capfd.readouterr()
+    (line,) = re.findall(r"where the time of (.*)", printed.out + printed.err)
+    assert line.startswith("round 1 answer went: prompt ")
+    assert "decode" in line
+    assert "backward" in line
 
 
 def test_a_node_that_was_cut_off_ahead_comes_back_and_publishes_nothing_twice(tmp_path):
