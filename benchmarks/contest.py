@@ -38,9 +38,10 @@ def measure(side: str, work: Work, directory: Path, python: str = OWN_PYTHON) ->
     """What a side measured; or why it could not, by the last line that it said."""
     print(f"{work.name}: {side}", file=sys.stderr)
     work.write(directory)
-    command = [python, "-m", f"benchmarks.sides.{side}", str(directory)]
+    module = f"{side}_peer" if side in PEERS else side  # none has the name of what it imports
+    command = [python, "-m", f"benchmarks.sides.{module}", str(directory)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    result = directory / f"{side}.json"
+    result = directory / f"{module}.json"
     if done.returncode == 0 and result.exists():
         figures = json.loads(result.read_text())
         return figures | {"median_s": medians(figures)}

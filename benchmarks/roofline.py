@@ -62,12 +62,9 @@ def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> 
         return model.logits(x_BxD)
 
     program = jax.jit(run)
-    x_BxD = jnp.full((rows, model_width(params)), 1e-3, dtype)
+    width = nnx.merge(graph, params).config.hidden_size
+    x_BxD = jnp.full((rows, width), 1e-3, dtype)
     return best_s(lambda: program(params, x_BxD))
-
-
-def model_width(params: nnx.State) -> int:
-    return params["norm"]["scale"].get_value().shape[0]
 
 
 def decode(

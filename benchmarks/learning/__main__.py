@@ -62,7 +62,8 @@ def main() -> int:
     )
     try:
         config = flags.parse(values)
-        wanted = Wanted(**{field.name: values[field.name].value for field in fields(Wanted)})
+        given: dict[str, Any] = {field.name: values[field.name].value for field in fields(Wanted)}
+        wanted = Wanted(**given)
         for name in wanted.arms:
             if name not in ARMS:
                 raise InputError(

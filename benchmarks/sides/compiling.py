@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from collections import Counter
+from collections import defaultdict
 
 import jax
 import numpy as np
@@ -23,19 +23,19 @@ STEPS = (
 
 def main() -> None:
     """Its one argument: a directory for compiled programs."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     compiled: list[str] = []
 
-    def listen(event: str, duration: float, **details: object) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event in STEPS:
-            name = str(details.get("fun_name", "others"))
-            seconds[name] += duration
+            name = str(kwargs.get("fun_name", "others"))
+            seconds[name] += duration_secs
             if event == STEPS[-1]:
                 compiled.append(name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     with tempfile.TemporaryDirectory(prefix="compiling-") as directory:
-        config = tiny.get_config()
+        config: Config = tiny.get_config()
         config.output.compilation_cache = sys.argv[1]
         config.output.directory = directory
         assemble.set_up_jax(config)
@@ -45,7 +45,7 @@ def main() -> None:
             {
                 "total_s": sum(seconds.values()),
                 "programs": len(compiled),
-                "longest_s": dict(seconds.most_common(6)),
+                "longest_s": dict(sorted(seconds.items(), key=lambda item: -item[1])[:6]),
             }
         )
     )
