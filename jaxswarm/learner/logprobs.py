@@ -47,9 +47,9 @@ def completion_logprobs(
         target, segments = token_QxGxC, None
         first = jnp.arange(C) == 0
     else:
-        source = packing.source_QxRxC
-        target = _take(token_QxGxC, jnp.maximum(source, 0))
-        segments = Segments(jnp.where(source < 0, -1, source // C), jnp.maximum(source, 0) % C)
+        is_used, source = packing.source_QxRxC >= 0, jnp.maximum(packing.source_QxRxC, 0)
+        target = _take(token_QxGxC, source)
+        segments = Segments(jnp.where(is_used, source // C, -1), source % C)
         first = segments.position_QxGxT == 0
     read = jnp.where(first, last_Qx1x1, jnp.roll(target, 1, axis=-1))
     hidden, _ = model(read, prefix=prefix, segments=segments, remat=remat)

@@ -21,6 +21,19 @@ class KeyValues(NamedTuple):
     values: jax.Array
 
 
+class Reach(NamedTuple):
+    """Where a layer's queries stand, and what they attend to besides the keys of their own pass."""
+
+    position_QxGxT: jax.Array
+    prefix: KeyValues | None
+    prefix_mask_QxP: jax.Array | None
+    cache: KeyValues | None
+    slot: jax.Array | int
+    """The cache's first that this pass writes; 0 without one."""
+    own_mask: jax.Array
+    """See `attend`."""
+
+
 def rotate(x_QxGxTxNxH: jax.Array, position_QxGxT: jax.Array, theta: float) -> jax.Array:
     """Rotary position embedding (arXiv 2104.09864), halves rotated against each other."""
     half = x_QxGxTxNxH.shape[-1] // 2
@@ -99,26 +112,17 @@ class Attention(nnx.Module):
         self.out = Linear(("embed", "heads"), (D, N * H), bias=False, rngs=rngs)
         self.config = config
 
-    def __call__(
-        self,
-        x_QxGxTxD: jax.Array,
-        position_QxGxT: jax.Array,
-        prefix: KeyValues | None,
-        prefix_mask_QxP: jax.Array | None,
-        cache: KeyValues | None,
-        slot: jax.Array | int,
-        own_mask: jax.Array,
-    ) -> tuple[jax.Array, KeyValues]:
+    def __call__(self, x_QxGxTxD: jax.Array, reach: Reach) -> tuple[jax.Array, KeyValues]:
         config, head = self.config, (*x_QxGxTxD.shape[:3], -1, self.config.head_dim)
-        query = rotate(self.query(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
-        key = rotate(self.key(x_QxGxTxD).reshape(head), position_QxGxT, config.rope_theta)
+        query = rotate(self.query(x_QxGxTxD).reshape(head), reach.position_QxGxT, config.rope_theta)
+        key = rotate(self.key(x_QxGxTxD).reshape(head), reach.position_QxGxT, config.rope_theta)
         value = self.value(x_QxGxTxD).reshape(head)
         own = KeyValues(key.transpose(0, 3, 1, 2, 4), value.transpose(0, 3, 1, 2, 4))
-        if cache is not None:
-            write = jax.lax.dynamic_update_slice_in_dim
+        if reach.cache is not None:
+            cache, write = reach.cache, jax.lax.dynamic_update_slice_in_dim
             own = KeyValues(
-                write(cache.keys, own.keys.astype(cache.keys.dtype), slot, axis=3),
-                write(cache.values, own.values.astype(cache.values.dtype), slot, axis=3),
+                write(cache.keys, own.keys.astype(cache.keys.dtype), reach.slot, axis=3),
+                write(cache.values, own.values.astype(cache.values.dtype), reach.slot, axis=3),
             )
-        mixed = attend(query, own, own_mask, prefix, prefix_mask_QxP)
+        mixed = attend(query, own, reach.own_mask, reach.prefix, reach.prefix_mask_QxP)
         return self.out(mixed.reshape(*x_QxGxTxD.shape[:3], -1)), own

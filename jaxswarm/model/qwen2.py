@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxswarm.model.attention import Attention, KeyValues
+from jaxswarm.model.attention import Attention, KeyValues, Reach
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.linear import Linear, project
 from jaxswarm.model.remat import rematerialised
@@ -96,25 +96,8 @@ class Block(nnx.Module):
         self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.feed_forward = FeedForward(config, rngs)
 
-    def __call__(
-        self,
-        x_QxGxTxD: jax.Array,
-        position_QxGxT: jax.Array,
-        prefix: KeyValues | None,
-        prefix_mask_QxP: jax.Array | None,
-        cache: KeyValues | None,
-        slot: jax.Array | int,
-        own_mask: jax.Array,
-    ) -> tuple[jax.Array, KeyValues]:
-        mixed, own = self.attention(
-            self.attention_norm(x_QxGxTxD),
-            position_QxGxT,
-            prefix,
-            prefix_mask_QxP,
-            cache,
-            slot,
-            own_mask,
-        )
+    def __call__(self, x_QxGxTxD: jax.Array, reach: Reach) -> tuple[jax.Array, KeyValues]:
+        mixed, own = self.attention(self.attention_norm(x_QxGxTxD), reach)
         x = constrain(x_QxGxTxD + mixed, "question", None, None, None)
         x += self.feed_forward(self.feed_forward_norm(x))
         return constrain(x, "question", None, None, None), own
@@ -182,9 +165,7 @@ class Qwen2(nnx.Module):
         own_layers = []
         for index, block in enumerate(self.blocks):
             run = partial(rematerialised, Block.__call__) if remat else Block.__call__
-            x, own = run(
-                block,
-                x,
+            reach = Reach(
                 position_QxGxT,
                 None if prefix is None else prefix.layers[index],
                 prefix_mask_QxP,
@@ -192,6 +173,7 @@ class Qwen2(nnx.Module):
                 slot,
                 own_mask,
             )
+            x, own = run(block, x, reach)
             own_layers.append(own)
         return self.norm(x), tuple(own_layers)
 
