@@ -55,14 +55,12 @@ def mesh(config: Config) -> Mesh:
 
 
 def learner(config: Config, source: weights.Source, say: Callable[[str], None]) -> Learner:
-    """Loads the model's weights onto the mesh.
+    """Loads the model's weights onto the mesh. `check` has looked at the sizes.
 
     Raises:
-      InputError: the mesh, the batch and the model do not go together, or the weights can't be
-        used. Nothing is loaded before all that has been looked at.
+      InputError: the mesh does not fit the model, or the weights can't be used.
     """
     on_mesh, grpo, optimizer = mesh(config), _grpo(config), _optimizer(config)
-    _check_micro_batches(config)
     graph, params = _load(config, source, on_mesh, "float32", say)
     return Learner(graph, params, on_mesh, grpo, optimizer)
 
@@ -192,7 +190,12 @@ def check(config: Config, source: weights.Source) -> None:
     sizes.check(config)
     for make in (_sampling, _grpo, _optimizer):
         make(config)
-    _check_micro_batches(config)
+    check_micro_batches(
+        config.grpo.micro_batches,
+        config.stages.questions,
+        config.grpo.group,
+        is_packed=bool(_row_buckets(config)),
+    )
     sharding.check_divides(source.config, mesh(config), questions=config.stages.questions)
 
 
@@ -307,15 +310,6 @@ def dtype(name: str) -> str:
             remedy="set --config.model.dtype",
         )
     return name
-
-
-def _check_micro_batches(config: Config) -> None:
-    check_micro_batches(
-        config.grpo.micro_batches,
-        config.stages.questions,
-        config.grpo.group,
-        is_packed=bool(_row_buckets(config)),
-    )
 
 
 def _row_buckets(config: Config) -> tuple[int, ...]:

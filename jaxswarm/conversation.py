@@ -24,17 +24,11 @@ class Conversation:
 
     def questions(self, round_index: int) -> tuple[Discussion, ...]:
         """The round's discussions before anybody has said anything."""
-        config = self._config
-        questions = round_questions(
-            self._parts.dataset.train, config.swarm_seed, round_index, config.questions
-        )
-        return tuple(Discussion(question) for question in questions)
+        return self._draw(self._config.swarm_seed, round_index)
 
     def further_questions(self, seed: int) -> tuple[Discussion, ...]:
         """As many questions as a round has, of this node's own choice."""
-        config = self._config
-        questions = round_questions(self._parts.dataset.train, seed, 0, config.questions)
-        return tuple(Discussion(question) for question in questions)
+        return self._draw(seed, 0)
 
     def said(self, position: Position) -> bool:
         """Whether this node has published at `position` in an earlier life."""
@@ -129,6 +123,10 @@ class Conversation:
             merged = self._merge(answering, questions, (*answers, *late), own_answer)
             discussions = merged.discussions
         return self._merge(position, discussions, gathered.outputs, own)
+
+    def _draw(self, seed: int, round_index: int) -> tuple[Discussion, ...]:
+        train, count = self._parts.dataset.train, self._config.questions
+        return tuple(Discussion(q) for q in round_questions(train, seed, round_index, count))
 
     def _merge(
         self,
