@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import works
+from benchmarks import facts, works
 from benchmarks.work import Work, medians
 
 PEERS = ("trl", "tunix", "transformers")
@@ -55,3 +55,42 @@ def ratio(ours: dict[str, Any], other: dict[str, Any], figure: str) -> float | N
     """Our median time, of "generate" or "step", over another side's; None where one has none."""
     mine, theirs = (side.get("median_s", {}).get(figure) for side in (ours, other))
     return mine / theirs if mine and theirs else None
+
+
+def asked_works(flags: argparse.Namespace, directory: Path, *, train: bool) -> list[Work]:
+    """The works that the flags ask for, as they are on this machine."""
+    return works.works(
+        flags.work,
+        directory,
+        on_gpu=facts.backend() == "gpu",
+        train=train,
+        repeats=flags.repeats,
+        model=flags.model,
+        data=flags.data,
+    )
+
+
+def compared(work: Work, sides: dict[str, dict[str, Any]], figure: str) -> dict[str, Any]:
+    """What the sides measured, ours first, and our time over each other's."""
+    ours = sides["ours"]
+    others = {side: found for side, found in sides.items() if side != "ours"}
+    time_over = {side: ratio(ours, found, figure) for side, found in others.items()}
+    return {"time_over": time_over, "tokens": work.tokens, "sides": sides}
+
+
+def show(name: str, figures: dict[str, Any], figure: str) -> None:
+    """Prints a table of `compared`; tokens/s are those of `figure`."""
+    print(f"{name}: {figures['tokens']} tokens")
+    print("  side          first s  generate s    step s  tokens/s  ours takes  peak GB")
+    for side, found in figures["sides"].items():
+        if "skipped" in found:
+            print(f"  {side:12}  {found['skipped']}")
+            continue
+        seconds = found["median_s"]
+        times = figures["time_over"].get(side)
+        print(
+            f"  {side:12}  {found['first_s']:7.1f}  {seconds['generate']:10.2f}"
+            f"  {seconds.get('step', float('nan')):8.2f}"
+            f"  {figures['tokens'] / seconds[figure]:8.1f}"
+            f"  {'' if times is None else f'{times:.2f} of it':>10}  {found['peak_gb']:7.2f}"
+        )

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contest, facts, works
+from benchmarks import contest, facts
 
 
 def main() -> None:
@@ -24,65 +24,29 @@ def main() -> None:
     peers = contest.peers(flags)
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="generate-") as temporary:
-        for work in works.works(
-            flags.work,
-            Path(temporary),
-            on_gpu=facts.backend() == "gpu",
-            train=False,
-            repeats=flags.repeats,
-            model=flags.model,
-            data=flags.data,
-        ):
-            directory = Path(temporary)
+        directory = Path(temporary)
+        for work in contest.asked_works(flags, directory, train=False):
             sides = {"ours": contest.measure("ours", work, directory)}
             for peer in peers if work.is_even else ():
                 python = flags.peers_python if peer in ("trl", "tunix") else contest.OWN_PYTHON
                 sides[peer] = contest.measure(peer, work, directory, python)
-            figures[work.name] = _compared(sides) | {"tokens": work.tokens, "sides": sides}
-            _show(work.name, figures[work.name])
+            shares = _shares(sides["ours"].get("rates", {}))
+            figures[work.name] = contest.compared(work, sides, "generate") | shares
+            contest.show(work.name, figures[work.name], "generate")
+            for name, share in shares.items():
+                print(f"  {name.replace('_', ' ')}: {share:.0%}")
     print(facts.write(f"generate-{flags.work}", figures))
 
 
-def _compared(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    ours = sides["ours"]
-    rates = ours.get("rates", {})
-    found: dict[str, Any] = {
-        "time_over": {
-            peer: contest.ratio(ours, figures, "generate")
-            for peer, figures in sides.items()
-            if peer != "ours"
-        }
-    }
+def _shares(rates: dict[str, float]) -> dict[str, float]:
+    """How near a decode step is to what the machine can do."""
+    found: dict[str, float] = {}
     if "decode_step_s" in rates:
         found["matmuls_over_step"] = rates["matmuls_s"] / rates["decode_step_s"]
     if "copy_bytes_per_s" in rates:
         streamed_s = rates["step_bytes"] / rates["copy_bytes_per_s"]
         found["share_of_bandwidth"] = streamed_s / rates["decode_step_s"]
     return found
-
-
-def _show(name: str, figures: dict[str, Any]) -> None:
-    print(f"{name}: {figures['tokens']} tokens")
-    print("  side          first s  generate s  tokens/s  ours takes  peak GB")
-    for side, found in figures["sides"].items():
-        if "skipped" in found:
-            print(f"  {side:12}  {found['skipped']}")
-            continue
-        seconds = found["median_s"]["generate"]
-        times = figures["time_over"].get(side)
-        print(
-            f"  {side:12}  {found['first_s']:7.1f}  {seconds:10.2f}"
-            f"  {figures['tokens'] / seconds:8.1f}"
-            f"  {'' if times is None else f'{times:.2f} of it':>10}  {found['peak_gb']:7.2f}"
-        )
-    if "matmuls_over_step" in figures:
-        rates = figures["sides"]["ours"]["rates"]
-        print(
-            f"  a decode step: {rates['decode_step_s'] * 1e3:.1f} ms; its matmuls alone: "
-            f"{figures['matmuls_over_step']:.0%} of it"
-        )
-    if "share_of_bandwidth" in figures:
-        print(f"  its bytes at the rate of a copy: {figures['share_of_bandwidth']:.0%} of it")
 
 
 if __name__ == "__main__":

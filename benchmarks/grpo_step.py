@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contest, facts, works
+from benchmarks import contest, facts
 
 
 def main() -> None:
@@ -23,57 +23,21 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="grpo-step-") as temporary:
         directory = Path(temporary)
-        for work in works.works(
-            flags.work,
-            directory,
-            on_gpu=facts.backend() == "gpu",
-            train=True,
-            repeats=flags.repeats,
-            model=flags.model,
-            data=flags.data,
-        ):
+        for work in contest.asked_works(flags, directory, train=True):
             sides = {"ours": contest.measure("ours", work, directory)}
             if work.is_even:
                 for peer in peers:
                     sides[peer] = contest.measure(peer, work, directory, flags.peers_python)
             else:
                 sides["unpacked"] = contest.measure("ours", replace(work, compact=False), directory)
-            figures[work.name] = _compared(sides) | {"tokens": work.tokens, "sides": sides}
-            _show(work.name, figures[work.name])
+            figures[work.name] = contest.compared(work, sides, "step")
+            contest.show(work.name, figures[work.name], "step")
+            rates = sides["ours"].get("rates", {})
+            if "train_s" in rates:
+                mfu = rates["train_flops"] / rates["train_s"] / rates["flops_per_s"]
+                figures[work.name]["mfu"] = mfu
+                print(f"  the update alone: {mfu:.0%} of the device's rate (6N a token)")
     print(facts.write(f"grpo_step-{flags.work}", figures))
-
-
-def _compared(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    ours = sides["ours"]
-    found: dict[str, Any] = {
-        "time_over": {
-            side: contest.ratio(ours, figures, "step")
-            for side, figures in sides.items()
-            if side != "ours"
-        }
-    }
-    rates = ours.get("rates", {})
-    if "train_s" in rates:
-        found["mfu"] = rates["train_flops"] / rates["train_s"] / rates["flops_per_s"]
-    return found
-
-
-def _show(name: str, figures: dict[str, Any]) -> None:
-    print(f"{name}: {figures['tokens']} tokens generated and learnt from")
-    print("  side      first s  generate s    step s  tokens/s  ours takes  peak GB")
-    for side, found in figures["sides"].items():
-        if "skipped" in found:
-            print(f"  {side:8}  {found['skipped']}")
-            continue
-        seconds = found["median_s"]
-        times = figures["time_over"].get(side)
-        print(
-            f"  {side:8}  {found['first_s']:7.1f}  {seconds['generate']:10.2f}"
-            f"  {seconds['step']:8.2f}  {figures['tokens'] / seconds['step']:8.1f}"
-            f"  {'' if times is None else f'{times:.2f} of it':>10}  {found['peak_gb']:7.2f}"
-        )
-    if "mfu" in figures:
-        print(f"  the update alone: {figures['mfu']:.0%} of the device's rate (6N a token)")
 
 
 if __name__ == "__main__":

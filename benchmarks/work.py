@@ -93,15 +93,10 @@ def medians(figures: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def repeat(
-    work: Work,
-    generate: Callable[[], Any],
-    train: Callable[[Any], Any],
-    rates: Callable[[], dict[str, float]] = dict,
-) -> Measured:
+def repeat(work: Work, generate: Callable[[], Any], train: Callable[[Any], Any]) -> Measured:
     """Times `generate`, and `train` on what it gave, `work.repeats` times after a first one.
 
-    Both must return when the work is done, not when it has been asked for. `rates` is asked last.
+    Both must return when the work is done, not when it has been asked for.
     """
     first, generated, steps = 0.0, [], []
     for index in range(work.repeats + 1):
@@ -117,8 +112,7 @@ def repeat(
         else:
             generated.append(after_generate - began)
             steps.append(end - began)
-    peak = peak_gb()
-    return Measured(first, generated, steps if work.train else [], peak, rates())
+    return Measured(first, generated, steps if work.train else [], peak_gb())
 
 
 def peak_gb() -> float:
