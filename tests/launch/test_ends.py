@@ -1,11 +1,9 @@
 """How a real node ends: asked at any moment, within 30 s, with an exit code and a line of cause."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,7 +15,6 @@ from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.rundir import NodeCard
 from jaxswarm.report.status import STATUS_FILE, read_reading
 
-ROOT = Path(__file__).parents[2]
 WITHIN_S = 30.0
 SMALL = ("--config.rounds=0", "--config.stages.questions=4", "--config.grpo.group=4")
 ENDLESS = (
@@ -33,23 +30,11 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, launch: Start) -> Start:
     """Starts a node that waits for a peer that never comes, or what its flags say."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def node(*flags: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "jaxswarm.main", "--config=configs/tiny.py"]
-        command += ["--config.evaluation.questions=0", *flags]
-        command.append(f"--config.output.directory={tmp_path}")
-        with (tmp_path / "log").open("ab") as log:
-            env = os.environ | {"XLA_FLAGS": ""}  # without the eight devices of other tests
-            started.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
-        return started[-1]
-
-    yield node
-    for process in started:
-        process.kill()
-        process.wait()
+    return lambda *flags: launch(
+        tmp_path, tmp_path / "log", "--config.evaluation.questions=0", *flags
+    )
 
 
 def reach(process: "subprocess.Popen[bytes]", directory: Path, phase: str) -> None:

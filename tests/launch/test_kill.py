@@ -4,10 +4,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from jaxswarm.report.reports import METRICS_FILE, read_reports
 from jaxswarm.report.rundir import NodeCard
 from jaxswarm.report.status import STATUS_FILE, read_reading
 
-ROOT = Path(__file__).parents[2]
 PHASES = ("generate", "train", "publish", "gather", "checkpoint")
 
 FLAGS = (
@@ -38,24 +36,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a node by its name and further flags; ends what still runs with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def node(name: str, *flags: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "jaxswarm.main", "--config=configs/tiny.py"]
-        command += [*FLAGS, *flags]
-        command.append(f"--config.output.directory={tmp_path / name}")
-        with (tmp_path / f"{name}.log").open("ab") as log:
-            # Without the eight devices that the other tests simulate.
-            env = os.environ | {"XLA_FLAGS": ""}
-            started.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
-        return started[-1]
-
-    yield node
-    for process in started:
-        process.kill()
-        process.wait()
+def start(tmp_path: Path, launch: Start) -> Start:
+    """Starts a node by its name and further flags."""
+    return lambda name, *flags: launch(tmp_path / name, tmp_path / f"{name}.log", *FLAGS, *flags)
 
 
 def reach(process: "subprocess.Popen[bytes]", directory: Path, phase: str, stages: int = 0) -> None:
