@@ -87,7 +87,7 @@ def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
         temperature=1.0,
         limit=work.limit,
         vocab_slice=16384,
-        remat=True,
+        remat=False,
         dtype=work.dtype,
     )
     optimizer = OptimizerConfig(

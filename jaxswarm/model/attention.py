@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.linear import Linear
+from jaxswarm.model.remat import rematerialised
 
 
 class KeyValues(NamedTuple):
@@ -124,5 +125,8 @@ class Attention(nnx.Module):
                 write(cache.keys, own.keys.astype(cache.keys.dtype), reach.slot, axis=3),
                 write(cache.values, own.values.astype(cache.values.dtype), reach.slot, axis=3),
             )
-        mixed = attend(query, own, reach.own_mask, reach.prefix, reach.prefix_mask_QxP)
+        # The weights of attention grow with the square of the length; to compute them is little.
+        mixed = rematerialised(
+            attend, query, own, reach.own_mask, reach.prefix, reach.prefix_mask_QxP
+        )
         return self.out(mixed.reshape(*x_QxGxTxD.shape[:3], -1)), own

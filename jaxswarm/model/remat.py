@@ -1,4 +1,4 @@
-"""Recomputing a layer in the backward pass, so that its activations need not be kept."""
+"""Recomputing a layer, or a part of it, in the backward pass instead of keeping what it computed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,10 +8,8 @@ import jax
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def rematerialised(
-    layer: Callable[..., Any], module: Any, x: jax.Array, *others: Any
-) -> tuple[jax.Array, Any]:
-    """`layer(module, x, *others)`; the backward pass keeps these arguments and nothing else.
+def rematerialised(layer: Callable[..., Any], x: jax.Array, *others: Any) -> Any:
+    """`layer(x, *others)`; the backward pass keeps these arguments and nothing else.
 
     In place of jax.checkpoint, which separates the second forward pass from the first by
     optimization barriers. XLA drops those on CPUs before it schedules: it then runs the second pass
@@ -19,7 +17,7 @@ def rematerialised(
     second pass of a layer takes a zero from the layer's incoming gradient, and can't begin before
     that is there.
     """
-    return layer(module, x, *others)
+    return layer(x, *others)
 
 
 def _forward(layer: Callable[..., Any], *arguments: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -29,9 +27,9 @@ def _forward(layer: Callable[..., Any], *arguments: Any) -> tuple[Any, tuple[Any
 def _backward(
     layer: Callable[..., Any], arguments: tuple[Any, ...], gradients: Any
 ) -> tuple[Any, ...]:
-    module, x, *others = arguments
+    x, *others = arguments
     zero = sum(0 * leaf[(0,) * leaf.ndim] for leaf in jax.tree.leaves(gradients))
-    _, pull = jax.vjp(layer, module, x + zero, *others)
+    _, pull = jax.vjp(layer, x + zero, *others)
     return pull(gradients)
 
 

@@ -137,23 +137,42 @@ def test_recomputing_the_layers_changes_no_gradient(model):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), *gradients)
 
 
-def test_recomputing_the_layers_keeps_the_activations_of_one_of_them():
-    config = dataclasses.replace(CONFIG, num_layers=8)
+def bytes_of_gradient(config: ModelConfig, rows: int, length: int, *, remat: bool) -> int:
+    """Temporary memory of the compiled gradient of a pass over so many rows."""
     graph, params = qwen2.abstract(config)
-    token_QxGxT = jax.ShapeDtypeStruct((1, 16, 64), jnp.int32)
 
-    def loss(params: nnx.State, token_QxGxT: jax.Array, remat: bool) -> jax.Array:
+    def loss(params: nnx.State, token_QxGxT: jax.Array) -> jax.Array:
         return jnp.mean(nnx.merge(graph, params)(token_QxGxT, remat=remat)[0] ** 2)
 
-    gradient = jax.jit(jax.grad(loss), static_argnums=2)
-    bytes_of = {
-        remat: gradient.lower(params, token_QxGxT, remat)
-        .compile()
-        .memory_analysis()
-        .temp_size_in_bytes
-        for remat in (True, False)
-    }
-    assert bytes_of[True] < bytes_of[False] / 3
+    tokens = jax.ShapeDtypeStruct((1, rows, length), jnp.int32)
+    return (
+        jax.jit(jax.grad(loss)).lower(params, tokens).compile().memory_analysis().temp_size_in_bytes
+    )
+
+
+def test_recomputing_the_layers_keeps_the_activations_of_one_of_them():
+    config = dataclasses.replace(CONFIG, num_layers=8)
+    kept, recomputed = (bytes_of_gradient(config, 16, 64, remat=remat) for remat in (False, True))
+    assert recomputed < kept / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "length", "at_most"),
+    [
+        # Of a layer's values, floats a token: here most are those between gate, up and down ...
+        ({"intermediate_size": 1024}, 64, 3 * 1024),
+        # ... and here the weights of attention, one for each head and earlier token.
+        ({}, 1024, CONFIG.num_heads * 1024 // 4),
+    ],
+)
+def test_the_backward_pass_keeps_what_matmuls_gave_and_recomputes_the_rest(change, length, at_most):
+    few, many = (
+        bytes_of_gradient(
+            dataclasses.replace(CONFIG, num_layers=layers, **change), 4, length, remat=False
+        )
+        for layers in (4, 8)
+    )
+    assert (many - few) / 4 < 4 * 4 * length * at_most
 
 
 def test_a_bfloat16_model_computes_in_bfloat16_and_gives_float32_logits(model):
