@@ -58,7 +58,10 @@ def token_logprobs(
     shards = _shards(len(head_VxD))
     slices = _slices(len(head_VxD) // shards, vocab_slice)
     layout = _Head(shards, slices, temperature)
-    logprob, entropy = _token_logprobs(layout, hidden_QxGxCxD, head_VxD, token_QxGxC)
+    # One axis of tokens: XLA would copy the operands of a matmul that contracts several.
+    hidden_TxD = hidden_QxGxCxD.reshape(-1, head_VxD.shape[1])
+    found = _token_logprobs(layout, hidden_TxD, head_VxD, token_QxGxC.reshape(-1))
+    logprob, entropy = (values_T.reshape(token_QxGxC.shape) for values_T in found)
     return logprob, jax.lax.stop_gradient(entropy)
 
 
@@ -84,13 +87,14 @@ def _cut(layout: _Head, head: jax.Array) -> jax.Array:
 def _logits(
     layout: _Head, hidden: jax.Array, head: jax.Array, index: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Slice `index` of the head, its tempered logits [Q, G, C, shards, width], its token ids."""
+    """Slice `index` of the head [W, D], its tempered logits [T, W], its token ids [W]."""
     piece = jax.lax.dynamic_index_in_dim(_cut(layout, head), index, 1, keepdims=False)
-    logits = jnp.einsum("qgcd,swd->qgcsw", hidden, piece, preferred_element_type=jnp.float32)
-    shards, width = logits.shape[-2:]
+    shards, width, D = piece.shape
     first_of_shard = jnp.arange(shards) * layout.slices * width
-    id_SxW = first_of_shard[:, None] + index * width + jnp.arange(width)
-    return piece, logits / layout.temperature, id_SxW
+    id_W = (first_of_shard[:, None] + index * width + jnp.arange(width)).reshape(-1)
+    piece_WxD = piece.reshape(-1, D)
+    logits = jnp.einsum("td,wd->tw", hidden, piece_WxD, preferred_element_type=jnp.float32)
+    return piece_WxD, logits / layout.temperature, id_W
 
 
 def _primal(
@@ -104,15 +108,15 @@ def _forward(
 ) -> tuple[Any, Any]:
     def see(seen: _Statistics, index: jax.Array) -> tuple[_Statistics, None]:
         _, logits, ids = _logits(layout, hidden, head, index)
-        top = jnp.maximum(seen.top, jnp.max(logits, axis=(-2, -1)))
-        weight = jnp.exp(logits - top[..., None, None])
+        top = jnp.maximum(seen.top, jnp.max(logits, axis=-1))
+        weight = jnp.exp(logits - top[:, None])
         before = jnp.exp(seen.top - top)
-        chosen = jnp.where(token[..., None, None] == ids, logits, 0)
+        chosen = jnp.where(token[:, None] == ids, logits, 0)
         return _Statistics(
             top,
-            seen.total * before + jnp.sum(weight, axis=(-2, -1)),
-            seen.weighted * before + jnp.sum(weight * logits, axis=(-2, -1)),
-            seen.chosen + jnp.sum(chosen, axis=(-2, -1)),
+            seen.total * before + jnp.sum(weight, axis=-1),
+            seen.weighted * before + jnp.sum(weight * logits, axis=-1),
+            seen.chosen + jnp.sum(chosen, axis=-1),
         ), None
 
     zero = jnp.zeros(token.shape, jnp.float32)
@@ -126,22 +130,21 @@ def _forward(
 def _backward(layout: _Head, kept: Any, gradients: tuple[jax.Array, jax.Array]) -> Any:
     hidden, head, token, log_total = kept
     of_logprob, _ = gradients
-    scale = (of_logprob / layout.temperature)[..., None, None]
+    scale = (of_logprob / layout.temperature)[:, None]
 
     def add(so_far: tuple[jax.Array, jax.Array], index: jax.Array) -> tuple[Any, None]:
         of_hidden, of_head = so_far
         piece, logits, ids = _logits(layout, hidden, head, index)
-        probability = jnp.exp(logits - log_total[..., None, None])
-        of_logits = scale * ((token[..., None, None] == ids) - probability)
+        probability = jnp.exp(logits - log_total[:, None])
+        of_logits = scale * ((token[:, None] == ids) - probability)
         # In the dtype of the other operand: a matmul of mixed types runs in the wider one.
         of_logits = of_logits.astype(hidden.dtype)
         of_hidden += jnp.einsum(
-            "qgcsw,swd->qgcd", of_logits, piece, preferred_element_type=jnp.float32
+            "tw,wd->td", of_logits, piece, preferred_element_type=jnp.float32
         )
-        of_piece = jnp.einsum("qgcsw,qgcd->swd", of_logits, hidden)
-        of_head = jax.lax.dynamic_update_index_in_dim(
-            of_head, of_piece.astype(of_head.dtype), index, 1
-        )
+        of_piece = jnp.einsum("tw,td->wd", of_logits, hidden).astype(of_head.dtype)
+        of_piece = of_piece.reshape(layout.shards, -1, of_piece.shape[1])
+        of_head = jax.lax.dynamic_update_index_in_dim(of_head, of_piece, index, 1)
         return (of_hidden, of_head), None
 
     zeros = jnp.zeros(hidden.shape, jnp.float32), jnp.zeros_like(_cut(layout, head))

@@ -25,7 +25,10 @@ def project(
 
 
 def _rows_first(x: jax.Array, weight_OxI: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
-    return jnp.einsum("...i,oi->...o", x, weight_OxI, preferred_element_type=dtype)
+    # One axis of rows: XLA would copy the operands of a gradient that contracts several.
+    x_BxI = x.reshape(-1, x.shape[-1])
+    y_BxO = jnp.einsum("bi,oi->bo", x_BxI, weight_OxI, preferred_element_type=dtype)
+    return y_BxO.reshape(*x.shape[:-1], -1)
 
 
 def _weights_first(x: jax.Array, weight_OxI: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:

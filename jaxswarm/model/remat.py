@@ -1,4 +1,4 @@
-"""Recomputing a layer, or a part of it, in the backward pass instead of keeping what it computed."""
+"""Recomputing a layer, or a part of it, in the backward pass: what it computed need not be kept."""
 
 from collections.abc import Callable
 from functools import partial
