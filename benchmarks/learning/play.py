@@ -200,9 +200,13 @@ def _run_group(lab: Lab, arm: Arm, group: list[Member], course: Course, begun: f
     pool = Pool(len(group))
 
     def goes_on_of(member: Member) -> Callable[[int], bool]:
+        measured = 0
+
         def goes_on(rounds: int) -> bool:
+            nonlocal measured
             verdict = course.after(rounds)
-            if verdict.measure:
+            if verdict.measure and rounds > measured:  # a node asks more than once
+                measured = rounds
                 _note(lab, member, begun)
             if verdict.over:
                 ended.append(verdict.hopeless)

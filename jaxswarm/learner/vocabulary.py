@@ -139,9 +139,7 @@ def _backward(layout: _Head, kept: Any, gradients: tuple[jax.Array, jax.Array]) 
         of_logits = scale * ((token[:, None] == ids) - probability)
         # In the dtype of the other operand: a matmul of mixed types runs in the wider one.
         of_logits = of_logits.astype(hidden.dtype)
-        of_hidden += jnp.einsum(
-            "tw,wd->td", of_logits, piece, preferred_element_type=jnp.float32
-        )
+        of_hidden += jnp.einsum("tw,wd->td", of_logits, piece, preferred_element_type=jnp.float32)
         of_piece = jnp.einsum("tw,td->wd", of_logits, hidden).astype(of_head.dtype)
         of_piece = of_piece.reshape(layout.shards, -1, of_piece.shape[1])
         of_head = jax.lax.dynamic_update_index_in_dim(of_head, of_piece, index, 1)
