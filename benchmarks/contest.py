@@ -94,3 +94,7 @@ def show(name: str, figures: dict[str, Any], figure: str) -> None:
             f"  {figures['tokens'] / seconds[figure]:8.1f}"
             f"  {'' if times is None else f'{times:.2f} of it':>10}  {found['peak_gb']:7.2f}"
         )
+    profile = figures["sides"]["ours"].get("profile", {})
+    whole_s = sum(profile.values())
+    for part, seconds in profile.items():
+        print(f"  {part:12}  {seconds / whole_s:7.1%} of our time")

@@ -82,6 +82,8 @@ class Measured:
     peak_gb: float
     rates: dict[str, float] = field(default_factory=dict)
     """What the device can do, measured in the same process: see `benchmarks.roofline`."""
+    profile: dict[str, float] = field(default_factory=dict)
+    """Seconds of one more repeat by part of the work: see `jaxswarm.learner.profile`."""
 
 
 def medians(figures: dict[str, Any]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
 from jaxswarm.learner.packing import pack
+from jaxswarm.learner.profile import profiled
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import Batch, GRPOConfig
 from jaxswarm.model import qwen2, weights
@@ -70,7 +71,11 @@ def ours(work: Work) -> Measured:
         pairs = zip(measured.step_s, measured.generate_s, strict=True)
         train_s = min(step_s - generate_s for step_s, generate_s in pairs)
         rates |= {"train_s": train_s, "train_flops": 6.0 * parameters * seen}
-    return replace(measured, rates=rates)
+    with profiled() as profile:
+        rollout = generate()
+        if work.train:
+            train(rollout)
+    return replace(measured, rates=rates, profile=profile.seconds)
 
 
 def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:

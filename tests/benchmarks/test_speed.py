@@ -51,6 +51,7 @@ def test_a_step_is_timed_and_set_against_the_machine(work):
     parameters = rates["train_flops"] / 6 / (48 + 5)
     assert parameters == int(parameters)
     assert 128 * 32 < parameters < 10 * 128 * 32
+    assert {"decode", "logprobs", "backward", "host"} <= set(measured.profile)
 
 
 def test_lengths_that_differ_are_drawn_as_given(work):
