@@ -1,7 +1,6 @@
 """The work that every side of a benchmark is given, and what each tells of it."""
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -118,8 +117,13 @@ def repeat(work: Work, generate: Callable[[], Any], train: Callable[[Any], Any])
 
 
 def peak_gb() -> float:
-    """The most that this process has held, in 10^9 bytes. ru_maxrss is in KiB on Linux."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    """The most that this process has held, in 10^9 bytes. Linux.
+
+    Not ru_maxrss, which begins with what the process had that started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    (kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kib) * 1024 / 1e9
 
 
 def run(side: Callable[[Work], Measured]) -> None:
