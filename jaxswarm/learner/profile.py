@@ -34,9 +34,13 @@ class Profile:
     def __init__(self) -> None:
         """Empty until the traced block is over."""
         self.seconds: dict[str, float] = {}
-        """By part of `PARTS`; they add up to the wall time of the block."""
+        """By part of `PARTS`; they add up to the wall time of the block. None without a trace."""
+        self.missing = ""
+        """Why there is no trace."""
 
     def __str__(self) -> str:
+        if not self.seconds:
+            return f"not known ({self.missing})"
         whole = sum(self.seconds.values())
         shares = (
             f"{part} {self.seconds[part] / whole:.1%}"
@@ -48,16 +52,27 @@ class Profile:
 
 @contextmanager
 def profiled() -> Iterator[Profile]:
-    """Traces what runs in the block. Costs some time and memory for each operation that ran."""
+    """Traces what runs in the block. Costs some time and memory for each operation that ran.
+
+    Where no trace can be had, because another one is being taken, the block runs all the same.
+    """
     found = Profile()
     directory = Path(tempfile.mkdtemp(prefix="jaxswarm-profile-"))
     options = ProfileOptions()
     options.python_tracer_level = 0
-    began = time.perf_counter()
     try:
-        with jax.profiler.trace(str(directory), profiler_options=options):
+        try:
+            jax.profiler.start_trace(str(directory), profiler_options=options)
+        except RuntimeError as error:
+            found.missing = str(error)
             yield found
+            return
+        began = time.perf_counter()
+        try:
+            yield found
+        finally:
             wall_s = time.perf_counter() - began
+            jax.profiler.stop_trace()
         (trace,) = directory.rglob("*.xplane.pb")
         found.seconds = _by_part(ProfileData.from_file(str(trace)), wall_s)
     finally:

@@ -59,6 +59,17 @@ def test_an_operation_belongs_to_the_scope_it_was_traced_in(scopes, part):
     assert profile.part_of(scopes) == part
 
 
+def test_where_a_trace_is_being_taken_already_the_work_is_done_without_one():
+    with profile.profiled() as outer:
+        roll(learner(1, 1, 1), Sampling())
+        with profile.profiled() as inner:
+            done = True
+    assert done
+    assert not inner.seconds
+    assert "one profile" in str(inner).lower()
+    assert outer.seconds
+
+
 def test_what_fails_inside_is_raised_as_it_is():
     with pytest.raises(ZeroDivisionError), profile.profiled():
         np.testing.assert_equal(1, 1 // 0)
