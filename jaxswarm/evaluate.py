@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 from tqdm import tqdm
 
-from jaxswarm import assemble, flags
+from jaxswarm import assemble, flags, settings
 from jaxswarm.errors import InputError
 from jaxswarm.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
@@ -51,7 +51,7 @@ def measure(config: flags.Config) -> Evaluation:
     source = assemble.model_source(config)
     tokenizer = assemble.tokenizer(source)
     generate = assemble.generate(config, source, lambda text: print(text, file=sys.stderr))
-    asked = assemble.evaluation(config, max(config.seed, 0))
+    asked = settings.evaluation(config, max(config.seed, 0))
     with tqdm(total=min(asked.questions, len(dataset.held_out)), unit="question") as bar:
 
         def advance(done: int, of: int) -> None:  # noqa: ARG001

@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from jaxswarm import assemble, flags
+from jaxswarm import assemble, flags, settings
 from jaxswarm.ending import Ending
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
@@ -27,7 +27,7 @@ def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
     Returns:
       Whether all rounds are done; False: it was asked to stop.
     """
-    directory = assemble.output_directory(config)
+    directory = settings.output_directory(config)
     assemble.set_up_jax(config)
     with contextlib.ExitStack() as stack:
         status = stack.enter_context(StatusLine(directory))
@@ -40,7 +40,7 @@ def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
             contextlib.closing(assemble.exchange(config, dataset, plans, status.say))
         )
         exchange.join()
-        node_config = assemble.node_config(config, exchange.peer)
+        node_config = settings.node(config, exchange.peer)
         before = NodeCard.read(directory)
         if before and before.peer != exchange.peer:
             status.say(

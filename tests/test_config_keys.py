@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import gsm8k, tiny
-from jaxswarm import assemble
+from jaxswarm import assemble, settings
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -46,7 +46,7 @@ def test_every_key_is_read(tmp_path: Path):
     plans, dataset = assemble.plans(recorder), assemble.data(recorder)
     source = assemble.model_source(recorder)
     tokenizer = assemble.tokenizer(source)
-    assemble.node_config(recorder, "some peer")
+    settings.node(recorder, "some peer")
     assemble.exchange(recorder, dataset, plans, print).close()
     assemble.checkpointer(recorder, source, tokenizer).close()
     assemble.learner(recorder, source, print)

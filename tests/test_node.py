@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, batches
+from jaxswarm import assemble, batches, settings
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.learner import Learner
 from jaxswarm.node import Node
@@ -80,7 +80,7 @@ def play(config, exchange: LocalExchange, *, stages: int | None = None) -> bool:
     source = assemble.model_source(config)
     tokenizer = assemble.tokenizer(source)
     exchange.join()
-    node_config = assemble.node_config(config, exchange.peer)
+    node_config = settings.node(config, exchange.peer)
     with StatusLine(directory) as status:
         parts = Parts(
             learner=assemble.learner(config, source, status.say),

@@ -14,7 +14,7 @@ from benchmarks.learning.arms import GROUP
 from benchmarks.learning.measures import Reader
 from benchmarks.learning.sharing import LogProbs
 from benchmarks.learning.twin import Twin
-from jaxswarm import assemble, flags
+from jaxswarm import assemble, flags, settings
 from jaxswarm.errors import InputError
 from jaxswarm.learner.learner import Learner
 from jaxswarm.model import qwen2
@@ -112,10 +112,10 @@ def open_lab(config: flags.Config, starts: Path, say: Callable[[str], None]) -> 
     assemble.check(config, source)
     learner = assemble.learner(config, source, say)
     graph, _ = qwen2.abstract(source.config)
-    node = assemble.node_config(config, "lab")
+    node = settings.node(config, "lab")
     logprobs = sharing.own_logprobs(
         graph,
-        dtype=assemble.dtype(config.model.dtype),
+        dtype=settings.dtype(config.model.dtype),
         temperature=config.generation.temperature,
         vocab_slice=config.grpo.vocab_slice,
     )

@@ -19,7 +19,7 @@ from benchmarks.learning.lab import Lab
 from benchmarks.learning.sharing import Pool, SharingNode
 from benchmarks.learning.specialists import KINDS
 from benchmarks.learning.twin import Twin
-from jaxswarm import assemble
+from jaxswarm import settings
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.node import Node
 from jaxswarm.parts import NodeConfig, Parts
@@ -174,7 +174,7 @@ def _member(lab: Lab, arm: Arm, seed: int, index: int, directory: Path) -> Membe
         config.output.checkpoint_stages = 1_000_000
         config.evaluation.questions = 0
     kind = KINDS[index % len(KINDS)] if arm.specialists else None
-    return Member(name, lab.twin(kind), assemble.node_config(config, name), directory / name)
+    return Member(name, lab.twin(kind), settings.node(config, name), directory / name)
 
 
 def _full(lab: Lab, member: Member) -> tuple[measures.Full, list[list[str]]]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from configs import tiny
-from jaxswarm import assemble, batches
+from jaxswarm import assemble, batches, settings
 from jaxswarm.flags import Config
 from jaxswarm.held_out import evaluate
 from jaxswarm.records import STAGES, Discussion, Stage
@@ -56,7 +56,7 @@ def play(config: Config) -> None:
     source = assemble.model_source(config)
     tokenizer, plans = assemble.tokenizer(source), assemble.plans(config)
     learner, data = assemble.learner(config, source, print), assemble.data(config)
-    node = assemble.node_config(config, "compiling")
+    node = settings.node(config, "compiling")
     discussions = [Discussion(question) for question in data.train[: node.questions]]
     prompts = batches.fit(
         tokenizer,

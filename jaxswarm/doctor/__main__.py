@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from jaxswarm import assemble, flags
+from jaxswarm import assemble, flags, settings
 from jaxswarm.doctor import identity, machine
 from jaxswarm.doctor.findings import Finding, Level, run
 from jaxswarm.errors import InputError
@@ -64,24 +64,24 @@ def _devices(config: flags.Config, model: ModelConfig) -> Iterator[Finding]:
     mesh = assemble.mesh(config)
     sharding.check_divides(model, mesh, questions=config.stages.questions)
     yield from machine.devices(model, mesh)
-    needed = machine.memory_needed(config, model, mesh, assemble.dtype(config.model.dtype))
+    needed = machine.memory_needed(config, model, mesh, settings.dtype(config.model.dtype))
     yield from machine.memory(needed, machine.memory_had(mesh))
 
 
 def _disk(config: flags.Config, model: ModelConfig) -> Iterator[Finding]:
-    directory = assemble.output_directory(config)
+    directory = settings.output_directory(config)
     yield from machine.disk(directory, model, config.output.keep_checkpoints)
 
 
 def _swarm(config: flags.Config) -> Iterator[Finding]:
     from jaxswarm.doctor import network
 
-    settings = assemble.dht_config(config)
-    backup = Path(settings.identity_backup) if settings.identity_backup else None
-    yield from identity.identity(Path(settings.identity_path), backup)
+    dht = settings.dht(config)
+    backup = Path(dht.identity_backup) if dht.identity_backup else None
+    yield from identity.identity(Path(dht.identity_path), backup)
     if config.swarm.secret_file:
         yield from network.secret(Path(config.swarm.secret_file).expanduser())
-    yield from network.network(settings)
+    yield from network.network(dht)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ class Attention(nnx.Module):
                 write(cache.values, own.values.astype(cache.values.dtype), reach.slot, axis=3),
             )
         # The weights of attention grow with the square of the length; to compute them is little.
-        mixed = rematerialised(
+        mixed: jax.Array = rematerialised(
             attend, query, own, reach.own_mask, reach.prefix, reach.prefix_mask_QxP
         )
         return self.out(mixed.reshape(*x_QxGxTxD.shape[:3], -1)), own
