@@ -58,7 +58,7 @@ def token_logprobs(
     shards = _shards(len(head_VxD))
     slices = _slices(len(head_VxD) // shards, vocab_slice)
     layout = _Head(shards, slices, temperature)
-    # One axis of tokens: XLA would copy the operands of a matmul that contracts several.
+    # One axis T of all tokens: XLA would copy the operands of a matmul that contracts several.
     hidden_TxD = hidden_QxGxCxD.reshape(-1, head_VxD.shape[1])
     found = _token_logprobs(layout, hidden_TxD, head_VxD, token_QxGxC.reshape(-1))
     logprob, entropy = (values_T.reshape(token_QxGxC.shape) for values_T in found)
