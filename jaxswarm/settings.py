@@ -24,6 +24,7 @@ CONTACTS_FILE = "contacts.json"
 
 
 def output_directory(config: Config) -> Path:
+    """Where all that the run writes goes."""
     return Path(config.output.directory).expanduser()
 
 
@@ -104,6 +105,7 @@ def node(config: Config, peer: str) -> NodeConfig:
 
 
 def evaluation(config: Config, seed: int) -> EvaluationConfig:
+    """How held-out questions are asked."""
     return EvaluationConfig(
         questions=config.evaluation.questions,
         samples=config.evaluation.samples,
@@ -115,39 +117,50 @@ def evaluation(config: Config, seed: int) -> EvaluationConfig:
 
 
 def sampling(config: Config) -> Sampling:
+    """How completions to learn from are drawn.
+
+    Raises:
+      InputError: greedily, or as no sampler can.
+    """
     generation = config.generation
-    sampling = Sampling(generation.temperature, generation.top_k, generation.top_p)
-    if sampling.temperature == 0:
+    made = Sampling(generation.temperature, generation.top_k, generation.top_p)
+    if made.temperature == 0:
         raise InputError(
             "generation.temperature",
             got=0,
             expected="above 0: a group of equal completions teaches nothing",
             remedy="set --config.generation.temperature=1.0",
         )
-    return sampling
+    return made
 
 
 def grpo(config: Config) -> GRPOConfig:
-    grpo = config.grpo
+    """What a step is made of. Raises InputError for what it can't be made of."""
+    given = config.grpo
     return GRPOConfig(
-        loss=grpo.loss,
-        advantage_scale=grpo.advantage_scale,
-        beta=grpo.beta,
-        eps_low=grpo.eps_low,
-        eps_high=grpo.eps_high,
-        updates=grpo.updates,
-        micro_batches=grpo.micro_batches,
+        loss=given.loss,
+        advantage_scale=given.advantage_scale,
+        beta=given.beta,
+        eps_low=given.eps_low,
+        eps_high=given.eps_high,
+        updates=given.updates,
+        micro_batches=given.micro_batches,
         temperature=config.generation.temperature,
         limit=config.generation.limit,
-        vocab_slice=grpo.vocab_slice,
-        remat=grpo.remat,
+        vocab_slice=given.vocab_slice,
+        remat=given.remat,
         dtype=dtype(config.model.dtype),
     )
 
 
 def optimizer(config: Config) -> OptimizerConfig:
-    optimizer = config.optimizer
-    if optimizer.schedule == "cosine" and config.rounds == 0:
+    """What updates the parameters.
+
+    Raises:
+      InputError: a schedule that ends, in a run that does not.
+    """
+    given = config.optimizer
+    if given.schedule == "cosine" and config.rounds == 0:
         raise InputError(
             "optimizer.schedule",
             got="cosine",
@@ -155,14 +168,14 @@ def optimizer(config: Config) -> OptimizerConfig:
             remedy="set --config.rounds, or --config.optimizer.schedule=constant",
         )
     return OptimizerConfig(
-        learning_rate=optimizer.learning_rate,
-        schedule=optimizer.schedule,
-        warmup_steps=optimizer.warmup_steps,
+        learning_rate=given.learning_rate,
+        schedule=given.schedule,
+        warmup_steps=given.warmup_steps,
         total_steps=config.rounds * len(STAGES) * config.grpo.updates,
-        clip_norm=optimizer.clip_norm,
-        weight_decay=optimizer.weight_decay,
-        b1=optimizer.b1,
-        b2=optimizer.b2,
+        clip_norm=given.clip_norm,
+        weight_decay=given.weight_decay,
+        b1=given.b1,
+        b2=given.b2,
     )
 
 
@@ -181,7 +194,7 @@ def dtype(name: str) -> str:
 
 
 def row_buckets(config: Config) -> tuple[int, ...]:
-    """Without those that save no row."""
+    """Numbers of rows to pack a group into, without those that save none."""
     return tuple(rows for rows in config.grpo.row_buckets if rows < config.grpo.group)
 
 
