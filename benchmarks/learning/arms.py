@@ -42,6 +42,8 @@ class Arm:
     rewards: str = "corrected"
     external: int = 0
     """Of a group that is learnt from, completions of peers."""
+    weighted: bool = False
+    """Whether these count by truncated importance weights; else as jaxswarm.learner.grpo has it."""
 
 
 _SOLO = Arm("solo", "one node, GRPO on stage 1 alone", Play.ANSWER)
@@ -100,6 +102,13 @@ ARMS = {
             name="specialists-sharing",
             says="the specialists, trading rollouts 4 and 4",
             specialists=True,
+        ),
+        replace(
+            _mix(4),
+            name="specialists-weighted",
+            says="the same, peers' completions by truncated importance weights",
+            specialists=True,
+            weighted=True,
         ),
         replace(
             _mix(0),

@@ -24,6 +24,7 @@ TARGET = 0.5
 COMPARISONS = (
     ("specialists", "specialists-alone", "Specialists that share against specialists that do not"),
     ("specialists-sharing", "specialists-solo", "Specialists that trade rollouts against not"),
+    ("specialists-weighted", "specialists-solo", "The same, by importance weights, against not"),
     ("swarm", "solo", "A swarm of clones against one node alone, equal tokens a node"),
     ("swarm", "self-swarm", "Peers' texts against one's own, in three stages"),
     ("swarm", "placebo", "Peers' texts against texts that answer other questions"),

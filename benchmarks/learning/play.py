@@ -255,7 +255,7 @@ def _sharing_node(lab: Lab, arm: Arm, member: Member, index: int, pool: Pool) ->
         lab.dataset,
         pool,
         arm.external,
-        lab.logprobs,
+        lab.logprobs if arm.weighted else None,
     )
 
 

@@ -1,9 +1,9 @@
-"""Nodes that trade rollouts: own and peers' completions of a question in one group.
+"""Nodes that trade rollouts in step: own and peers' completions of a question in one group.
 
 After SAPO (arXiv 2509.08721). Each node draws a whole group, keeps the first of it, and fills it up
 with completions of its peers, drawn by lot; so all mixes generate and learn from the same number of
-completions. A peer's rewards are not looked at: its texts are scored by one's own. Its completions
-were drawn from another distribution, which is made up for by truncated importance weights:
+completions. A peer's rewards are not looked at: its texts are scored by one's own. Then they count
+as completions of another model do in `jaxswarm.learner.grpo`, or by truncated importance weights:
 
   w = min(π_own / π_peer, c)      a token; its gradient is w A ∇log π
 
@@ -103,6 +103,13 @@ def corrected(batch: Batch, own: np.ndarray, first_external: int) -> Batch:
     return batch._replace(logprob_QxGxC=logprob)  # pyright: ignore[reportArgumentType]
 
 
+def of_other_models(batch: Batch, first_external: int) -> Batch:
+    """The batch with the probabilities of the external completions unknown."""
+    logprob = np.array(batch.logprob_QxGxC)
+    logprob[:, first_external:] = np.nan
+    return batch._replace(logprob_QxGxC=logprob)  # pyright: ignore[reportArgumentType]
+
+
 def _rollout(arrays: Iterable[Any]) -> Rollout:
     """Of arrays on the host, in the order of its fields."""
     return Rollout(*arrays)
@@ -121,9 +128,12 @@ class SharingNode:
         dataset: Dataset,
         pool: Pool,
         external: int,
-        logprobs: LogProbs,
+        logprobs: LogProbs | None,
     ):
-        """`external`: completions of peers in a group; 0 learns as a solo node does."""
+        """`external`: completions of peers in a group; 0 learns as a solo node does.
+
+        `logprobs`: to weigh these by; None: they are not weighed.
+        """
         self._config = config
         self._node = node
         self._learner = learner
@@ -172,9 +182,12 @@ class SharingNode:
             rollout, texts = self._mix(index, Offer(rollout, texts), offers)
         outcome = Outcome.of(self._plan, asked, texts, rollout)
         batch = batches.learning_batch(prompts, rollout, outcome.rewards, config.row_buckets)
-        if self._external:
+        local = config.group - self._external
+        if self._logprobs is None:
+            batch = of_other_models(batch, local)
+        else:
             own = self._logprobs(self._learner.state.params, batch)
-            batch = corrected(batch, own, config.group - self._external)
+            batch = corrected(batch, own, local)
         self._learner.step(batch)
         self._pool.wait()
 

@@ -18,6 +18,11 @@ as in DeepSeekMath (arXiv 2402.03300, its eq. 3 and 4; Dᵢₜ is the "k3" estim
     dr_grpo    1 / (N · limit)           a constant: no bias by length          Dr. GRPO
     dapo       1 / Σⱼ|oⱼ|                mean over all tokens of the batch      DAPO
 
+Completions of other models can stand in a group; what they drew with is not known, and their π_old
+is NaN. Those better than their group's mean are learnt from with ρ = 1 at each update: a likelihood
+ratio would weigh least what this model does not know yet. The others only count in the mean: to
+push down what this model would not say drives it anywhere.
+
 Deviations, all on purpose: standard deviations are those of a sample (n−1), as in TRL, so that
 runs compare; a group whose rewards are all equal has advantage exactly 0 whatever the scale; π_old
 is the sampler's own log-probability, not a second pass, so that what truncation or a lower
@@ -72,6 +77,11 @@ def token_weights(length_QxG: jax.Array, width: int, limit: int, loss: str) -> j
     return mask_QxGxC / jnp.maximum(jnp.sum(length_QxG), 1)
 
 
+def teaches(old_logprob_QxGxC: jax.Array, advantage_QxG: jax.Array) -> jax.Array:
+    """[Q, G, C] bool: the token has a part in the loss. False for worse ones of other models."""
+    return ~jnp.isnan(old_logprob_QxGxC) | (advantage_QxG[..., None] > 0)
+
+
 class TokenLoss(NamedTuple):
     """Per token [Q, G, C], float32."""
 
@@ -92,10 +102,12 @@ def token_loss(
     eps_high: float,
     beta: float,
 ) -> TokenLoss:
-    """ℓᵢₜ and what it is made of. Without a reference β must be 0."""
+    """ℓᵢₜ and what it is made of. Without a reference β must be 0. π_old may be NaN: ρ is 1."""
     assert reference_logprob_QxGxC is not None or beta == 0
     advantage = advantage_QxG[..., None]
-    ratio = jnp.exp(logprob_QxGxC - old_logprob_QxGxC)
+    now_QxGxC = jax.lax.stop_gradient(logprob_QxGxC)
+    old_QxGxC = jnp.where(jnp.isnan(old_logprob_QxGxC), now_QxGxC, old_logprob_QxGxC)
+    ratio = jnp.exp(logprob_QxGxC - old_QxGxC)
     plain = ratio * advantage
     bounded = jnp.clip(ratio, 1 - eps_low, 1 + eps_high) * advantage
     loss = -jnp.minimum(plain, bounded)

@@ -80,7 +80,7 @@ class Batch(NamedTuple):
     token_QxGxC: jax.Array
     length_QxG: jax.Array
     logprob_QxGxC: jax.Array
-    """The sampler's."""
+    """The sampler's; NaN where another model drew the token."""
     reward_QxG: jax.Array
     packing: Packing | None = None
     """Of the completions into fewer rows, for the passes that learn. Only where micro-batches cut
@@ -224,7 +224,7 @@ def train_step(
             kl=mean(token.kl),
             clip_fraction=mean(token.clipped),
             entropy=mean(entropy),
-            sampler_gap=mean(jnp.abs(logprob - rows.old_logprob_QxGxC)),
+            sampler_gap=jnp.nansum(rows.share_QxGxC * jnp.abs(logprob - rows.old_logprob_QxGxC)),
             grad_norm=jnp.float32(0),
         )
 
@@ -242,13 +242,15 @@ def train_step(
         return total
 
     C = batch.token_QxGxC.shape[2]
+    advantage_QxG = grpo.advantages(batch.reward_QxG, config.advantage_scale)
+    weight_QxGxC = grpo.token_weights(batch.length_QxG, C, config.limit, config.loss)
     rows = _Rows(
         batch.prompt_QxP,
         batch.prompt_length_Q,
         batch.token_QxGxC,
         batch.logprob_QxGxC,
-        grpo.advantages(batch.reward_QxG, config.advantage_scale),
-        grpo.token_weights(batch.length_QxG, C, config.limit, config.loss),
+        advantage_QxG,
+        weight_QxGxC * grpo.teaches(batch.logprob_QxGxC, advantage_QxG),
         grpo.token_weights(batch.length_QxG, C, config.limit, "dapo"),
         batch.packing,
     )

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -86,3 +87,26 @@ def test_the_kl_to_the_reference_is_the_k3_estimator_times_beta():
     )
     np.testing.assert_allclose(got.kl, [[[1 - math.log(2)]]], rtol=1e-6)
     np.testing.assert_allclose(got.loss, [[[0.1 * (1 - math.log(2))]]], rtol=1e-6)
+
+
+def test_a_token_that_another_model_drew_has_ratio_1_and_its_gradient_is_the_advantage():
+    def loss(logprob):
+        return grpo.token_loss(
+            logprob,
+            jnp.full((1, 1, 1), jnp.nan),
+            None,
+            jnp.array([[2.0]]),
+            eps_low=0.2,
+            eps_high=0.2,
+            beta=0.0,
+        ).loss[0, 0, 0]
+
+    value, gradient = jax.value_and_grad(loss)(jnp.array([[[-7.0]]]))
+    assert (value, gradient[0, 0, 0]) == (-2.0, -2.0)
+
+
+def test_of_other_models_completions_those_above_the_mean_teach():
+    old = jnp.array([[[-1.0], [jnp.nan], [jnp.nan], [jnp.nan]]])
+    assert grpo.teaches(old, jnp.array([[-1.0, 0.5, 0.0, -0.5]])).tolist() == [
+        [[True], [True], [False], [False]]
+    ]

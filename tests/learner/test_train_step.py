@@ -162,6 +162,26 @@ def test_on_the_sampler_s_own_log_probs_nothing_is_clipped_and_the_gap_is_roundi
     assert metrics.sampler_gap < 1e-5
 
 
+def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_good(split, batch):
+    config = tiny.grpo(loss="dr_grpo")
+    drawn_now = tiny.chosen(
+        tiny.plain_logprobs(nnx.merge(*split), batch.token_QxGxC), batch.token_QxGxC
+    )
+    good = np.asarray(grpo.advantages(batch.reward_QxG, config.advantage_scale)) > 0
+    others = np.arange(4) >= 2
+    assert (good & others).any()
+    assert (~good & others).any()
+    logprob = np.where(others[:, None], np.nan, batch.logprob_QxGxC)
+    got, metrics = step(split, batch._replace(logprob_QxGxC=logprob), config)
+    logprob = np.where(others[:, None], drawn_now, batch.logprob_QxGxC)
+    lengths = np.where(others & ~good, 0, batch.length_QxG)
+    fewer, _ = step(split, batch._replace(logprob_QxGxC=logprob, length_QxG=lengths), config)
+    share = np.mean(lengths > 0)  # that loss is a mean over completions of any length above 0
+    expected = jax.tree.map(lambda old, new: old + share * (new - old), split[1], fewer.params)
+    assert_same_tree(got.params, expected, atol=1e-5, rtol=1e-4)
+    assert np.isfinite(metrics.sampler_gap)
+
+
 def test_micro_batches_that_do_not_cut_the_grid_are_refused():
     check_micro_batches(8, questions=4, group=4, is_packed=False)
     check_micro_batches(2, questions=4, group=4, is_packed=True)
