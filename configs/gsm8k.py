@@ -114,6 +114,11 @@ def get_config() -> ConfigDict:
     swarm = config.swarm = ConfigDict()
     # False: a solo run. Neither hivemind nor torch is loaded.
     swarm.enabled = True
+    # stages: answer, critique, resolve, in step. sharing: answers alone, and nobody waits: a node
+    # learns from its own completions and from those of peers that have arrived.
+    swarm.mode = "stages"
+    # Where rollouts are shared: of a group, at most so many completions of peers.
+    swarm.external = 4
     # Several swarms can share peers.
     swarm.name = "gsm8k"
     # Of the rounds' questions; part of what all nodes of a swarm must agree in.

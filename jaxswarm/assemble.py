@@ -114,6 +114,7 @@ def exchange(
         question_seed=config.swarm.seed,
         questions_per_round=config.stages.questions,
         prompts=stage_plans[Stage.ANSWER].prompt_set.version,
+        mode=config.swarm.mode,
     )
     return DhtExchange(settings.dht(config), manifest, say)
 

@@ -1,10 +1,11 @@
 """What a node and its swarm tell each other in a round: on the network and in the journal."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from jaxswarm.outcome import Outcome
+from jaxswarm.outcome import Asked
 from jaxswarm.parts import NodeConfig, Parts
-from jaxswarm.records import Discussion, Position, Stage, StageOutput
+from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
 from jaxswarm.stages.dataset import round_questions
 from jaxswarm.stages.merge import Merged
@@ -53,27 +54,19 @@ class Conversation:
             own=self._parts.exchange.peer, since=Position(position.round, stage_index=0)
         )
 
-    def publish(self, position: Position, asked: list[Discussion], outcome: Outcome) -> StageOutput:
-        """Publishes one text for each question that was asked.
-
-        It is in the journal before the network has it. A stage that was played before a kill is
-        published again word for word, whatever this time's texts are.
-        """
-        again = self._past.published.get(position)
-        if again is not None:
-            self._parts.exchange.publish(again)
-            return again
+    def publish(self, position: Position, asked: Asked) -> StageOutput:
+        """Publishes one text for each question that was asked; see `say_once`."""
         plan = self._parts.plans[position.stage]
-        replies, scores = [], {}
-        for discussion, texts, group in zip(asked, outcome.texts, outcome.scores, strict=True):
+        outcome = asked.outcome
+        scores: dict[Reply, Score] = {}
+        for discussion, texts, group in zip(
+            asked.discussions, outcome.texts, outcome.scores, strict=True
+        ):
             totals = [score.total for score in group]
             chosen = plan.choose(self._config.publish, texts, totals, discussion)
-            replies.append(plan.reply(texts[chosen], discussion))
-            scores[discussion.question.id] = group[chosen]
-        output = StageOutput(self._parts.exchange.peer, position, tuple(replies))
-        self._parts.journal.published(output, [d.question for d in asked], scores)
-        self._parts.exchange.publish(output)
-        return output
+            scores[plan.reply(texts[chosen], discussion)] = group[chosen]
+        output = StageOutput(self._parts.exchange.peer, position, tuple(scores))
+        return say_once(self._parts, self._past, output, asked, scores)
 
     def gather(
         self, position: Position, discussions: tuple[Discussion, ...], on_wait: OnWait
@@ -98,7 +91,7 @@ class Conversation:
         for output in gathered.outputs:
             if output.peer not in before:
                 scores = {
-                    reply.question_id: plan.score(reply.text, about[reply.question_id])
+                    reply: plan.score(reply.text, about[reply.question_id])
                     for reply in output.replies
                     if reply.question_id in about
                 }
@@ -146,6 +139,27 @@ class Conversation:
             swarm_seed=config.swarm_seed,
             max_peer_chars=config.max_peer_chars,
         )
+
+
+def say_once(
+    parts: Parts,
+    past: JournalState,
+    output: StageOutput,
+    asked: Asked,
+    scores: Mapping[Reply, Score],
+) -> StageOutput:
+    """Publishes an output, or what was published in its place before a kill, and returns that.
+
+    It is in the journal before the network has it. A stage that was played before a kill is
+    published again word for word, whatever this time's texts are.
+    """
+    again = past.published.get(output.position)
+    if again is None:
+        questions = [discussion.question for discussion in asked.discussions]
+        parts.journal.published(output, questions, scores)
+    said = again or output
+    parts.exchange.publish(said)
+    return said
 
 
 def usable(position: Position, late: tuple[StageOutput, ...]) -> tuple[StageOutput, ...]:

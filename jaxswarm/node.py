@@ -11,14 +11,16 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
 
 from jaxswarm import batches
 from jaxswarm.conversation import Conversation, usable
 from jaxswarm.held_out import evaluate
 from jaxswarm.learner.profile import profiled
-from jaxswarm.outcome import Outcome, stage_report
+from jaxswarm.outcome import Asked, Outcome, stage_report
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.progress import Progress
 from jaxswarm.records import STAGES, Discussion, Position, Stage
@@ -27,9 +29,15 @@ from jaxswarm.resume import Start, facts
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm.waiting import Gathered, OnWait, Waiting
 
+Phase = Callable[[str], AbstractContextManager[None]]
+"""Shows a phase of the work while its block runs."""
+
 
 class Node:
     """Runs rounds until they are done or it is told to stop."""
+
+    stages = len(STAGES)
+    """Of a round."""
 
     def __init__(self, config: NodeConfig, parts: Parts, start: Start):
         """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
@@ -78,30 +86,36 @@ class Node:
         parts.exchange.announce(position, published=False)
 
         seed = stage_seed(config.seed, position)
-        if position == Position(config.profile_round, 0):
-            with profiled() as profile:
-                asked, outcome = self._learn(plan, discussions, seed, self._progress.phase)
-            self._progress.say(f"where the time of {position} went: {profile}")
-        else:
-            asked, outcome = self._learn(plan, discussions, seed, self._progress.phase)
+        with self._traced(position):
+            asked = self._ask(plan, discussions, seed, self._progress.phase)
+            outcome = self._learn(asked, self._progress.phase)
         with self._progress.phase("publish"):
-            own = self._conversation.publish(position, asked, outcome)
+            own = self._conversation.publish(position, asked)
             parts.exchange.announce(position, published=True)
         with self._progress.phase("gather"):
             gathered = self._conversation.gather(position, discussions, self._meanwhile(position))
         merged = self._conversation.merge(position, discussions, gathered, own)
         self._refused.update(merged.refused)
         self._report(position, outcome, gathered)
-        return self._go_on(position.next(), merged.discussions)
+        following = position.next()
+        if following.stage_index == 0:
+            return self._go_on(following, self._conversation.questions(following.round))
+        return self._go_on(following, merged.discussions)
 
-    def _learn(
-        self,
-        plan: StagePlan,
-        discussions: Sequence[Discussion],
-        seed: int,
-        phase: Callable[[str], AbstractContextManager[None]],
-    ) -> tuple[list[Discussion], Outcome]:
-        """From questions to a GRPO step: what was asked, and what came of it."""
+    @contextmanager
+    def _traced(self, position: Position) -> Iterator[None]:
+        """Where the config asks for it, traces the block and tells where its time went."""
+        if position != Position(self._config.profile_round, 0):
+            yield
+            return
+        with profiled() as profile:
+            yield
+        self._progress.say(f"where the time of {position} went: {profile}")
+
+    def _ask(
+        self, plan: StagePlan, discussions: Sequence[Discussion], seed: int, phase: Phase
+    ) -> Asked:
+        """From questions to completions and their rewards."""
         config, parts = self._config, self._parts
         with phase("prompts"):
             prompts = batches.fit(
@@ -110,9 +124,9 @@ class Node:
                 config.prompt_buckets,
                 config.questions,
             )
-        asked = [discussions[index] for index in prompts.kept]
+        asked = tuple(discussions[index] for index in prompts.kept)
         if not asked:
-            return asked, Outcome.empty()
+            return Asked((), prompts, None, Outcome.empty())
         with phase("generate"):
             rollout = parts.learner.generate(
                 prompts.token_QxP,
@@ -126,11 +140,20 @@ class Node:
             )
         with phase("rewards"):
             texts = batches.texts(parts.tokenizer, prompts, rollout)
-            outcome = Outcome.of(plan, asked, texts, rollout)
+            return Asked(asked, prompts, rollout, Outcome.of(plan, asked, texts, rollout))
+
+    def _learn(self, asked: Asked, phase: Phase, rewards: np.ndarray | None = None) -> Outcome:
+        """The GRPO step. `rewards`: of the rollout's completions, where not all are one's own."""
+        if asked.rollout is None:
+            return asked.outcome
+        learner = self._parts.learner
         with phase("train"):
-            batch = batches.learning_batch(prompts, rollout, outcome.rewards, config.row_buckets)
-            learning_rate = parts.learner.learning_rate
-            return asked, outcome.learnt(parts.learner.step(batch), learning_rate)
+            rewards = asked.outcome.rewards if rewards is None else rewards
+            batch = batches.learning_batch(
+                asked.prompts, asked.rollout, rewards, self._config.row_buckets
+            )
+            learning_rate = learner.learning_rate
+            return asked.outcome.learnt(learner.step(batch), learning_rate, rewards)
 
     def _meanwhile(self, position: Position) -> OnWait:
         """What is done while a stage waits for its peers: nothing but to say so, or more training.
@@ -150,7 +173,8 @@ class Node:
                 seed = next(seeds)
                 discussions = self._conversation.further_questions(seed)
                 plan = self._parts.plans[Stage.ANSWER]
-                self._learn(plan, discussions, seed, self._progress.meanwhile)
+                asked = self._ask(plan, discussions, seed, self._progress.meanwhile)
+                self._learn(asked, self._progress.meanwhile)
             return self._wait(waiting)
 
         return learn_more
@@ -159,9 +183,7 @@ class Node:
         self, position: Position, discussions: tuple[Discussion, ...]
     ) -> tuple[Position, tuple[Discussion, ...]]:
         """From one stage to the next: keep what was learnt, measure it, stay with the swarm."""
-        if position.stage_index == 0:
-            discussions = self._conversation.questions(position.round)
-        stages_done = position.round * len(STAGES) + position.stage_index
+        stages_done = position.round * self.stages + position.stage_index
         if (
             stages_done % self._config.checkpoint_stages == 0
             or self._stopping
@@ -236,7 +258,9 @@ class Node:
             )
         )
 
-    def _report(self, position: Position, outcome: Outcome, gathered: Gathered) -> None:
+    def _report(
+        self, position: Position, outcome: Outcome, gathered: Gathered, external: int = 0
+    ) -> None:
         late_used = len(usable(position, gathered.late))
         report = stage_report(
             outcome,
@@ -250,6 +274,8 @@ class Node:
             missing=len(gathered.missing),
             late_used=late_used,
             late_unused=len(gathered.late) - late_used,
+            external=external,
+            stages=self.stages,
             refused=self._refused + Counter(gathered.refused),
         )
         self._parts.metrics.write(report)

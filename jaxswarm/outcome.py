@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jaxswarm.batches import Prompts
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.train_step import StepMetrics
 from jaxswarm.records import Discussion, Position, Score
@@ -30,6 +31,8 @@ class Outcome:
     step: StepMetrics | None = None
     """None until the node has learnt from it, and where nothing was asked."""
     learning_rate: float = math.nan
+    learnt_reward_QxG: np.ndarray | None = None
+    """Rewards of what the node has learnt from: some of peers where it shares rollouts."""
 
     @staticmethod
     def of(
@@ -60,9 +63,20 @@ class Outcome:
         """[asked, G] total rewards, float64."""
         return np.array([[score.total for score in group] for group in self.scores])
 
-    def learnt(self, step: StepMetrics, learning_rate: float) -> "Outcome":
-        """The same with what the train step told."""
-        return replace(self, step=step, learning_rate=learning_rate)
+    def learnt(self, step: StepMetrics, learning_rate: float, reward_QxG: np.ndarray) -> "Outcome":
+        """The same with what the train step told, and the rewards that it learnt from."""
+        return replace(self, step=step, learning_rate=learning_rate, learnt_reward_QxG=reward_QxG)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A stage's questions, those whose prompts fitted, and this node's own completions of them."""
+
+    discussions: tuple[Discussion, ...]
+    prompts: Prompts
+    rollout: Rollout | None
+    """None where no prompt fitted."""
+    outcome: Outcome
 
 
 def stage_report(
@@ -78,10 +92,13 @@ def stage_report(
     missing: int,
     late_used: int,
     late_unused: int,
+    external: int,
+    stages: int,
     refused: Mapping[str, int],
 ) -> StageReport:
     """The figures of a stage for the metrics. `questions` counts those of the round."""
     reward_QxG = outcome.rewards
+    learnt_QxG = reward_QxG if outcome.learnt_reward_QxG is None else outcome.learnt_reward_QxG
     names = outcome.scores[0][0].parts if outcome.scores else ()
     everyone = [score for group in outcome.scores for score in group]
     step = outcome.step
@@ -101,7 +118,7 @@ def stage_report(
         entropy=math.nan if step is None else float(step.entropy),
         sampler_gap=math.nan if step is None else float(step.sampler_gap),
         learning_rate=outcome.learning_rate,
-        zero_variance_share=_mean([len(set(group)) == 1 for group in reward_QxG.tolist()]),
+        zero_variance_share=_mean([len(set(group)) == 1 for group in learnt_QxG.tolist()]),
         tokens_per_s=float(outcome.lengths.sum()) / max(phase_seconds.get("generate", 0.0), 1e-9),
         phase_seconds=dict(phase_seconds),
         questions=questions,
@@ -111,6 +128,8 @@ def stage_report(
         missing=missing,
         late_used=late_used,
         late_unused=late_unused,
+        external=external,
+        stages=stages,
         refused=refused,
     )
 

@@ -39,6 +39,8 @@ class NodeConfig:
     prompt_buckets: tuple[int, ...]
     row_buckets: tuple[int, ...]
     """Rows that the completions of a question may be packed into."""
+    external: int
+    """Of a group, in a swarm that shares rollouts, at most so many completions of peers."""
     publish: str
     """Which completion of a group is published: see `jaxswarm.stages.merge.choose`."""
     peers_in_prompt: int

@@ -59,7 +59,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one peer published for one question at one stage.
+    """What one peer published for one question at one stage. Of several it is one rollout.
 
     `vote` (critique and resolve) is the `content_id` of the answer that the peer holds best,
     `NONE_RIGHT`, or "" where its text names none.

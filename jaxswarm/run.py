@@ -14,6 +14,10 @@ from jaxswarm.report.rundir import NodeCard
 from jaxswarm.report.status import StatusLine
 from jaxswarm.report.summary import summarise
 from jaxswarm.resume import resume
+from jaxswarm.sharing_node import SharingNode
+
+NODES = {settings.STAGED: Node, settings.SHARING: SharingNode}
+"""By `swarm.mode`."""
 
 
 def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
@@ -70,7 +74,8 @@ def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
             metrics=metrics,
             status=status,
         )
-        node = Node(node_config, parts, resume(node_config, parts, directory / JOURNAL_FILE))
+        start = resume(node_config, parts, directory / JOURNAL_FILE)
+        node = NODES[config.swarm.mode](node_config, parts, start)
         ending.of(node.stop, exchange.close)
         finished = node.run()
         summarise(read_reports(directory / METRICS_FILE), finished=finished).write(directory)

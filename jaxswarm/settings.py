@@ -22,6 +22,9 @@ from jaxswarm.swarm.config import DhtConfig, Limits
 
 CONTACTS_FILE = "contacts.json"
 
+MODES = STAGED, SHARING = "stages", "sharing"
+"""What a round is: three stages over the same questions, or an answer stage that mixes rollouts."""
+
 
 def output_directory(config: Config) -> Path:
     """Where all that the run writes goes."""
@@ -91,6 +94,7 @@ def node(config: Config, peer: str) -> NodeConfig:
         sampling=sampling(config),
         prompt_buckets=tuple(config.generation.prompt_buckets),
         row_buckets=row_buckets(config),
+        external=config.swarm.external,
         publish=config.stages.publish,
         peers_in_prompt=config.stages.peers_in_prompt,
         max_peer_chars=config.stages.max_peer_chars,
@@ -167,11 +171,12 @@ def optimizer(config: Config) -> OptimizerConfig:
             expected="a run with an end: rounds above 0",
             remedy="set --config.rounds, or --config.optimizer.schedule=constant",
         )
+    stages = 1 if config.swarm.mode == SHARING else len(STAGES)
     return OptimizerConfig(
         learning_rate=given.learning_rate,
         schedule=given.schedule,
         warmup_steps=given.warmup_steps,
-        total_steps=config.rounds * len(STAGES) * config.grpo.updates,
+        total_steps=config.rounds * stages * config.grpo.updates,
         clip_norm=given.clip_norm,
         weight_decay=given.weight_decay,
         b1=given.b1,

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from jaxswarm.errors import InputError
 from jaxswarm.flags import Config
+from jaxswarm.settings import MODES, STAGED
 from jaxswarm.stages.merge import PUBLISH_POLICIES
 
 
@@ -18,6 +19,13 @@ def check(config: Config) -> None:
             config.stages.publish,
             config.stages.publish in PUBLISH_POLICIES,
             f"one of {PUBLISH_POLICIES}",
+        ),
+        ("swarm.mode", config.swarm.mode, config.swarm.mode in MODES, f"one of {MODES}"),
+        (
+            "swarm.external",
+            config.swarm.external,
+            config.swarm.mode == STAGED or 1 <= config.swarm.external < config.grpo.group,
+            f"1 or more, and less than grpo.group ({config.grpo.group})",
         ),
         (
             "stages.peers_in_prompt",

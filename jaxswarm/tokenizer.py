@@ -108,6 +108,13 @@ class Tokenizer:
         end = next((i for i, token in enumerate(ids) if token in self.stop_tokens), len(ids))
         return self._tokenizer.decode(ids[:end], skip_special_tokens=True)
 
+    def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text as if the model had written it: with the end of its turn."""
+        if not texts:
+            return []
+        tokens = self._tokenizer([self._defuse(t) for t in texts], add_special_tokens=False)
+        return [[*ids, self._tokenizer.eos_token_id] for ids in tokens["input_ids"]]
+
     def _defuse(self, text: str) -> str:
         """Spoils the spelling of control tokens: an invisible character for the first of each.
 

@@ -49,6 +49,8 @@ def attempt(
         (["--config.data.answer_column=solution"], "solution"),
         (["--config.stages.prompts=long"], "--config.stages.prompts"),
         (["--config.grpo.group=1"], "grpo.group"),
+        (["--config.swarm.mode=alone"], "swarm.mode"),
+        (["--config.swarm.mode=sharing", "--config.swarm.external=8"], "swarm.external"),
         (["--config.grpo.loss=ppo"], "grpo.loss"),
         (["--config.mesh.tensor=3"], "mesh"),
         (["--config.mesh.data=1", "--config.mesh.tensor=8"], "query heads"),

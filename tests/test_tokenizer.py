@@ -83,6 +83,17 @@ def test_decoding_ends_at_the_first_stop_token_and_shows_no_control_token(
     assert tokenizer.decode([]) == ""
 
 
+def test_a_completion_is_encoded_with_the_end_of_its_turn_and_no_other_control_token(
+    tokenizer, control
+):
+    texts = ["<answer>14</answer>", "14<|im_end|>\n<|im_start|>user\nmore", ""]
+    rows = tokenizer.encode_completions(texts)
+    assert tokenizer.decode(rows[0]) == texts[0]
+    assert all(row[-1] == control["<|im_end|>"] for row in rows)
+    assert not any(set(row[:-1]) & set(control.values()) for row in rows)
+    assert tokenizer.encode_completions([]) == []
+
+
 def test_stop_tokens_are_the_end_of_a_turn_and_of_a_text(tokenizer, control):
     assert set(tokenizer.stop_tokens) == {control["<|im_end|>"], control["<|endoftext|>"]}
     assert tokenizer.pad_id == control["<|endoftext|>"]

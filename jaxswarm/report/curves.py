@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxswarm.records import STAGES, Position, Stage
-from jaxswarm.report.reports import CONSENSUS, Reports, StageReport
+from jaxswarm.records import Position, Stage
+from jaxswarm.report.reports import CONSENSUS, Reports, StageReport, whole_rounds
 
 Point = tuple[float, float]
 
@@ -45,14 +45,10 @@ def _latest(reports: Reports) -> list[StageReport]:
 
 
 def _round_rewards(reports: Reports) -> list[Point]:
-    """The mean over a round's three stages, at its end; rounds that lack a stage are left out."""
-    rounds: dict[int, list[StageReport]] = {}
-    for report in _latest(reports):
-        rounds.setdefault(report.position.round, []).append(report)
+    """The mean over a round's stages, at its end; rounds that lack a stage are left out."""
     return [
         (stages[-1].seconds, sum(report.reward for report in stages) / len(stages))
-        for stages in rounds.values()
-        if len(stages) == len(STAGES)
+        for stages in whole_rounds(reports.stages)
     ]
 
 

@@ -44,7 +44,7 @@ class Journal:
         self._log = AppendLog(path)
 
     def published(
-        self, output: StageOutput, questions: Sequence[Question], scores: Mapping[str, Score]
+        self, output: StageOutput, questions: Sequence[Question], scores: Mapping[Reply, Score]
     ) -> None:
         """Notes this node's own output. Call it before anything goes to the network.
 
@@ -53,7 +53,7 @@ class Journal:
         Args:
           output: what will be published.
           questions: those of the round; their texts stand beside the replies, for the reader.
-          scores: the reward of each published text, by question id.
+          scores: the reward of each reply.
 
         Raises:
           InputError: the disk is full or can't be written.
@@ -61,13 +61,13 @@ class Journal:
         texts = {question.id: question for question in questions}
         self._log.append(_line("published", output, texts, scores), durable=True)
 
-    def received(self, output: StageOutput, scores: Mapping[str, Score]) -> None:
+    def received(self, output: StageOutput, scores: Mapping[Reply, Score]) -> None:
         """Notes a peer's output.
 
         Args:
           output: as it was read and checked.
-          scores: the reward that this node gives each text, by question id. A reply to a question
-            that this node does not have has none.
+          scores: the reward that this node gives each reply. One to a question that this node does
+            not have has none.
 
         Raises:
           InputError: the disk is full or can't be written.
@@ -118,7 +118,7 @@ def _line(
     kind: str,
     output: StageOutput,
     questions: Mapping[str, Question],
-    scores: Mapping[str, Score],
+    scores: Mapping[Reply, Score],
 ) -> dict[str, Any]:
     return {
         "kind": kind,
@@ -130,7 +130,7 @@ def _line(
 
 
 def _reply(
-    reply: Reply, questions: Mapping[str, Question], scores: Mapping[str, Score]
+    reply: Reply, questions: Mapping[str, Question], scores: Mapping[Reply, Score]
 ) -> dict[str, Any]:
     """A reply as its reader wants it: the question first, then what was said, then its worth."""
     entry: dict[str, Any] = {"question_id": reply.question_id}
@@ -138,7 +138,7 @@ def _reply(
     if question is not None:
         entry |= {"question": question.text, "gold": question.gold}
     entry |= {"text": reply.text, "vote": reply.vote}
-    score = scores.get(reply.question_id)
+    score = scores.get(reply)
     if score is not None:
         entry |= {"reward": score.total, "reward_parts": dict(score.parts)}
     return entry

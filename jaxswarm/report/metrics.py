@@ -125,6 +125,7 @@ def _swarm_scalars(report: StageReport) -> dict[str, float]:
         "missing": report.missing,
         "late_used": report.late_used,
         "late_unused": report.late_unused,
+        "external": report.external,
         "refused": sum(report.refused.values()),
     }
     return _under("swarm", values | _under("refused", report.refused))

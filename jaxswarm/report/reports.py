@@ -3,7 +3,7 @@
 Whoever draws curves reads them here and needs no TensorBoard.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,10 @@ class StageReport:
     """Outputs of an earlier stage that came during this one and went into the next prompts."""
     late_unused: int = 0
     """Such outputs that no prompt could show any more."""
+    external: int = 0
+    """Completions of peers that were learnt from in place of own ones."""
+    stages: int = len(STAGES)
+    """That a round of this node has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,18 @@ class Reports:
     stages: tuple[StageReport, ...] = ()
     held_out: tuple[HeldOutReport, ...] = ()
     unreadable: int = 0
+
+
+def whole_rounds(reports: Iterable[StageReport]) -> tuple[tuple[StageReport, ...], ...]:
+    """The reports of each round that lacks no stage, in the order of the rounds.
+
+    A stage that was played again after a kill stands twice among the reports; its last one counts.
+    """
+    last = {report.position: report for report in reports}
+    by_round: dict[int, list[StageReport]] = {}
+    for position in sorted(last):
+        by_round.setdefault(position.round, []).append(last[position])
+    return tuple(tuple(found) for found in by_round.values() if len(found) == found[0].stages)
 
 
 def to_json(report: StageReport | HeldOutReport) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Summary:
     """Mean total reward of a completion over the whole run, by stage."""
     first_round_reward: float | None
     last_round_reward: float | None
-    """Means over all completions of the round's three stages; None without a whole round."""
+    """Means over all completions of the round's stages; None without a whole round."""
     held_out_before: float | None
     held_out_after: float | None
     """Greedy accuracy; None where it was not measured."""

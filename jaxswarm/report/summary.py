@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from jaxswarm.records import STAGES, Position
-from jaxswarm.report.reports import Reports, StageReport
+from jaxswarm.report.reports import Reports, StageReport, whole_rounds
 from jaxswarm.report.rundir import Summary
 
 
@@ -14,15 +14,13 @@ def summarise(reports: Reports, *, finished: bool) -> Summary:
     A stage that was played again after a kill stands twice among the reports; its last one counts.
     """
     last: dict[Position, StageReport] = {report.position: report for report in reports.stages}
-    by_round: dict[int, list[StageReport]] = {}
-    for position in sorted(last):
-        by_round.setdefault(position.round, []).append(last[position])
-    whole = [stages for stages in by_round.values() if len(stages) == len(STAGES)]
+    whole = whole_rounds(reports.stages)
+    asked = {position.round: report.questions for position, report in last.items()}
     held_out = reports.held_out
     return Summary(
         finished=finished,
         rounds=len(whole),
-        questions=sum(stages[0].questions for stages in by_round.values()),
+        questions=sum(asked.values()),
         mean_reward=_by_stage(last.values()),
         first_round_reward=_mean(stage.reward for stage in whole[0]) if whole else None,
         last_round_reward=_mean(stage.reward for stage in whole[-1]) if whole else None,

@@ -129,7 +129,6 @@ def _output(body: list[Any], peer: str, limits: Limits) -> StageOutput:
     if any(len(reply.text) > limits.max_text_chars for reply in replies):
         raise RefusedError(Reason.OVERSIZED)
     _require(all(_is_sound(reply, limits) for reply in replies))
-    _require(len({reply.question_id for reply in replies}) == len(replies))
     return StageOutput(peer, position, replies)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxswarm.records import Position, StageOutput
-from jaxswarm.swarm import codec, rounds, waiting
+from jaxswarm.swarm import arrivals, codec, rounds, waiting
 from jaxswarm.swarm.agent import Agent
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht import check_addresses
@@ -106,6 +106,10 @@ class DhtExchange:
     ) -> Gathered:
         most = self._config.limits.max_partners
         return waiting.gather(self, position, deadline_s, on_wait, owed, most)
+
+    def arrived(self, seen: Mapping[str, Position], round_index: int) -> tuple[StageOutput, ...]:
+        most = self._config.limits.max_partners
+        return arrivals.arrived(self, seen, round_index, self._config.call_timeout_s, most)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
         # Who plays has just gathered, and heard all there is to hear.

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from jaxswarm.records import Position, StageOutput
-from jaxswarm.swarm import rounds, waiting
+from jaxswarm.swarm import arrivals, rounds, waiting
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.waiting import NOTHING_OWED, Gathered, OnWait, Owed
 
@@ -68,6 +68,14 @@ class Exchange(Protocol):
           deadline_s: how long to wait at most, in seconds from now.
           on_wait: called again and again while the node waits; False ends the wait.
           owed: what was missing in earlier stages, to be read if it is out by now.
+        """
+        ...
+
+    def arrived(self, seen: Mapping[str, Position], round_index: int) -> tuple[StageOutput, ...]:
+        """The newest output of each peer that has a newer one than `seen` of it, without a wait.
+
+        For swarms whose rounds are one answer stage, in which nobody keeps step. `round_index`:
+        one's own.
         """
         ...
 
@@ -191,6 +199,9 @@ class LocalExchange:
         owed: Owed = NOTHING_OWED,
     ) -> Gathered:
         return waiting.gather(self, position, deadline_s, on_wait, owed)
+
+    def arrived(self, seen: Mapping[str, Position], round_index: int) -> tuple[StageOutput, ...]:
+        return arrivals.arrived(self, seen, round_index, LOOK_S)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
         return rounds.go_on(position, self.peers(), joining=joining)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from jaxswarm.errors import InputError
 
-PROTOCOL = 2
+PROTOCOL = 3
 """The rules of the rounds and the meaning of the records. The packing has a version of its own."""
 
 Fields = tuple[tuple[str, int | str], ...]
@@ -21,12 +21,14 @@ class Manifest:
     """This node's side of the bargain.
 
     `data`: the fingerprint of the training questions. `prompts`: the prompt set's name and version.
+    `mode`: what a round is, "stages" or "sharing".
     """
 
     data: str
     question_seed: int
     questions_per_round: int
     prompts: str
+    mode: str = "stages"
     protocol: int = PROTOCOL
 
     def fields(self) -> Fields:

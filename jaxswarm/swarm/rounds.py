@@ -64,6 +64,17 @@ def to_read_once(position: Position, others: Iterable[Member]) -> frozenset[str]
     )
 
 
+def newest_out(member: Member) -> Position | None:
+    """The latest position that this member's output is out for, where a round is one answer stage.
+
+    None where there is none yet.
+    """
+    if member.waiting or member.position.stage_index:
+        return None
+    round_ = member.position.round - (not member.published)
+    return Position(round_, 0) if round_ >= 0 else None
+
+
 def partners(
     position: Position, others: Sequence[Member], read: Collection[str], limit: int
 ) -> tuple[Member, ...]:
@@ -80,11 +91,17 @@ def partners(
     if len(rest) + len(read) <= limit:
         return tuple(others)
 
-    def rank(peer: str) -> bytes:
-        return hashlib.sha256(f"partners\n{position.round}\n{peer}".encode()).digest()
-
-    chosen = {*read, *sorted(rest, key=rank)[: max(0, limit - len(read))]}
+    chosen = {*read, *in_turn(position.round, rest)[: max(0, limit - len(read))]}
     return tuple(member for member in others if member.peer in chosen)
+
+
+def in_turn(round_index: int, peers: Iterable[str]) -> list[str]:
+    """The peers in an order that nobody steers and that is another in each round."""
+
+    def rank(peer: str) -> bytes:
+        return hashlib.sha256(f"partners\n{round_index}\n{peer}".encode()).digest()
+
+    return sorted(peers, key=rank)
 
 
 def target_round(own_round: int, others: Iterable[Member]) -> int:

@@ -18,8 +18,8 @@ from jaxswarm.report.rundir import NodeCard, Summary
 NODES = 3
 
 
-def launch(out: Path, rounds: int) -> str:
-    flags = ["--config", "configs/tiny.py", "--out", str(out), f"--config.rounds={rounds}"]
+def launch(out: Path, rounds: int, *more: str) -> str:
+    flags = ["--config", "configs/tiny.py", "--out", str(out), f"--config.rounds={rounds}", *more]
     done = subprocess.run(
         [sys.executable, "-m", "jaxswarm.launch", "--nodes", str(NODES), *flags],
         cwd=Path(__file__).parents[2],
@@ -86,3 +86,21 @@ def test_three_nodes_do_their_rounds_together_and_the_same_command_goes_on(tmp_p
         lines = [json.loads(line) for line in (directory / JOURNAL_FILE).read_text().splitlines()]
         own = Counter((n["round"], n["stage"]) for n in lines if n["kind"] == "published")
         assert set(own.values()) == {1}, "nothing is published twice"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_three_nodes_share_rollouts_and_learn_from_each_other_s(tmp_path: Path):
+    launch(tmp_path, 4, "--config.swarm.mode=sharing", "--config.evaluation.questions=0")
+    directories = [tmp_path / f"node-{index}" for index in range(NODES)]
+    said = {card(directory).peer: journal(directory) for directory in directories}
+    for directory in directories:
+        stages = read_reports(directory / METRICS_FILE).stages
+        assert [report.position for report in stages] == [
+            Position(round_, 0) for round_ in range(4)
+        ]
+        assert stages[0].peers == NODES - 1
+        assert sum(report.external for report in stages) > 0
+        heard = journal(directory).received.values()
+        for output in (output for outputs in heard for output in outputs):
+            assert output == said[output.peer].published[output.position], "word for word"

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ from jaxswarm.report.journal import Journal, read_journal
 
 QUESTIONS = (Question("q1", "How many are 2 and 3?", "5"), Question("q2", "And 1 and 1?", "2"))
 HERE = Position(2, 1)
+Q1, Q2 = Reply("q1", "It is 5.", vote="none"), Reply("q2", "<answer>\n2 € \n</answer>")
 
 
 def output(peer: str, position: Position = HERE, text: str = "It is 5.") -> StageOutput:
-    replies = (Reply("q1", text, vote="none"), Reply("q2", "<answer>\n2 € \n</answer>"))
-    return StageOutput(peer, position, replies)
+    return StageOutput(peer, position, (replace(Q1, text=text), Q2))
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_published_and_received_is_read_back_word_for_word(path: Path):
     journal = Journal(path)
-    journal.published(output("me"), QUESTIONS, {"q1": Score({"format": 0.5})})
+    journal.published(output("me"), QUESTIONS, {Q1: Score({"format": 0.5})})
     journal.received(output("ann"), {})
     journal.received(output("bob", text="Never."), {})
     journal.close()
@@ -38,7 +39,7 @@ def test_what_was_published_and_received_is_read_back_word_for_word(path: Path):
 
 def test_a_published_line_reads_as_question_text_and_worth(path: Path):
     journal = Journal(path)
-    scores = {"q1": Score({"correctness": 2.0, "format": 0.5})}
+    scores = {Q1: Score({"correctness": 2.0, "format": 0.5})}
     journal.published(output("me"), QUESTIONS, scores)
     journal.close()
     line = json.loads(path.read_text())
@@ -62,7 +63,7 @@ def test_a_published_line_reads_as_question_text_and_worth(path: Path):
 
 def test_received_texts_carry_the_rewards_that_this_node_gives_them(path: Path):
     journal = Journal(path)
-    journal.received(output("ann"), {"q2": Score({"correctness": 2.0})})
+    journal.received(output("ann"), {Q2: Score({"correctness": 2.0})})
     journal.close()
     without, rewarded = json.loads(path.read_text())["replies"]
     assert "reward" not in without

@@ -89,6 +89,7 @@ def test_every_figure_of_the_house_has_its_curve_for_each_stage():
         "swarm/outputs_read",
         "swarm/missing",
         "swarm/late_used",
+        "swarm/external",
         "swarm/late_unused",
         "swarm/refused",
         "swarm/refused/forged",

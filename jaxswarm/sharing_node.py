@@ -1,0 +1,60 @@
+"""A node that shares rollouts: it keeps no step with its peers and waits for nobody.
+
+    peers' completions -> questions -> prompts -> token ids -> generate -> texts -> rewards
+    -> publish -> mix -> advantages -> train step
+
+A round is one answer stage. `SharingNode._play` is that line; what stands around it is a node's.
+"""
+
+from jaxswarm.node import Node, stage_seed
+from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.records import Discussion, Position
+from jaxswarm.resume import Start
+from jaxswarm.swarm.waiting import Gathered
+from jaxswarm.trade import Trade
+
+
+class SharingNode(Node):
+    """Runs rounds of its own, and learns from what has arrived of others."""
+
+    stages = 1
+
+    def __init__(self, config: NodeConfig, parts: Parts, start: Start):
+        """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
+        super().__init__(config, parts, start)
+        self._trade = Trade(config, parts, start.past)
+
+    def _play(
+        self, position: Position, discussions: tuple[Discussion, ...]
+    ) -> tuple[Position, tuple[Discussion, ...]]:
+        """One round."""
+        config, parts = self._config, self._parts
+        self._progress.begin(position)
+        parts.exchange.announce(position, published=False)
+        with self._progress.phase("gather"):
+            outputs = self._trade.look(position.round)
+            discussions = self._trade.questions(position.round)
+        plan, seed = parts.plans[position.stage], stage_seed(config.seed, position)
+        with self._traced(position):
+            asked = self._ask(plan, discussions, seed, self._progress.phase)
+            with self._progress.phase("publish"):
+                self._trade.publish(position, asked)
+                parts.exchange.announce(position, published=True)
+            with self._progress.phase("mix"):
+                mixed = self._trade.mix(position.round, asked)
+            outcome = self._learn(mixed.asked, self._progress.phase, mixed.reward_QxG)
+        self._refused.update(self._trade.refused)
+        self._trade.refused.clear()
+        gathered = Gathered(outputs, (), parts.exchange.refused(), 0.0)
+        self._report(position, outcome, gathered, mixed.external)
+        return self._go_on(Position(position.round + 1, 0), ())
+
+    def _enter(
+        self,
+        position: Position,
+        discussions: tuple[Discussion, ...],  # noqa: ARG002
+        *,
+        joining: bool,  # noqa: ARG002
+    ) -> tuple[Position, tuple[Discussion, ...]]:
+        """Where it is itself, whatever the others do; the checkpoint may be of a run in stages."""
+        return (position if position.stage_index == 0 else Position(position.round + 1, 0)), ()

@@ -1,0 +1,44 @@
+"""What peers have put out since one last looked, without a wait: for nodes that keep no step."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+
+from jaxswarm.records import Position, StageOutput
+from jaxswarm.swarm import rounds
+from jaxswarm.swarm.waiting import DEFAULTS, Transport
+
+
+def arrived(
+    transport: Transport,
+    seen: Mapping[str, Position],
+    round_index: int,
+    at_most_s: float,
+    max_partners: int = DEFAULTS.max_partners,
+) -> tuple[StageOutput, ...]:
+    """The newest output of each live peer that has a newer one than was seen of it.
+
+    Args:
+      transport: to look and read by.
+      seen: by peer, the position of its last output that was read.
+      round_index: one's own; it decides whose turn it is where there are many peers.
+      at_most_s: how long it may take, in seconds. What is not here then comes another time.
+      max_partners: of so many peers at most.
+
+    Returns:
+      One output a peer, in the order of the peers' ids.
+    """
+    deadline = time.monotonic() + at_most_s
+    newest = {member.peer: rounds.newest_out(member) for member in transport.look(at_most_s)}
+    news = {peer: at for peer, at in newest.items() if at and at > seen.get(peer, _NEVER)}
+    by_position: defaultdict[Position, list[str]] = defaultdict(list)
+    for peer in rounds.in_turn(round_index, news)[:max_partners]:
+        by_position[news[peer]].append(peer)
+    found: dict[str, StageOutput] = {}
+    for position, peers in sorted(by_position.items()):
+        left_s = max(0.0, deadline - time.monotonic())
+        found |= transport.read(position, sorted(peers), left_s)
+    return tuple(found[peer] for peer in sorted(found))
+
+
+_NEVER = Position(-1, 0)

@@ -1,0 +1,150 @@
+"""What nodes that share rollouts give each other: completions, as text, and nothing else.
+
+After SAPO (arXiv 2509.08721). A node asks some of its round's questions because peers have answered
+them. Its group for such a question is made of its own completions and of some of theirs, scored by
+its own rewards. It gives out as many completions of each question as it would take.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jaxswarm.conversation import say_once
+from jaxswarm.learner.generate import Rollout
+from jaxswarm.outcome import Asked
+from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
+from jaxswarm.report.journal import JournalState
+from jaxswarm.stages.dataset import round_questions
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Groups of own completions and of peers'."""
+
+    asked: Asked
+    """With the rollout to learn from. Its outcome is that of one's own completions alone."""
+    reward_QxG: np.ndarray
+    """Of the completions in the rollout."""
+    external: int
+    """How many of them are of peers."""
+
+
+class Trade:
+    """Reads what has arrived from peers, and mixes it into one's own groups."""
+
+    def __init__(self, config: NodeConfig, parts: Parts, past: JournalState):
+        """Does nothing yet. `past`: what the journal holds of rounds that will be played again."""
+        self._config = config
+        self._parts = parts
+        self._past = past
+        self._plan = parts.plans[Stage.ANSWER]
+        self._questions = {question.id: question for question in parts.dataset.train}
+        self._seen: dict[str, Position] = {}
+        self._offers: dict[str, dict[str, list[str]]] = {}
+        """By peer, of its newest output: the completions of each question."""
+        self._asked: set[str] = set()
+        self.refused: Counter[str] = Counter()
+        """Peers' completions that were not taken, by reason."""
+
+    def look(self, round_index: int) -> tuple[StageOutput, ...]:
+        """Reads what has arrived since the last look. A peer's newest output replaces its last."""
+        outputs = self._parts.exchange.arrived(self._seen, round_index)
+        for output in outputs:
+            self._seen[output.peer] = output.position
+            offer: dict[str, list[str]] = {}
+            scores: dict[Reply, Score] = {}
+            for reply in output.replies:
+                if reason := self._reason_against(reply):
+                    self.refused[reason] += 1
+                    continue
+                question = self._questions[reply.question_id]
+                offer.setdefault(question.id, []).append(reply.text)
+                scores[reply] = self._plan.score(reply.text, Discussion(question))
+            self._offers[output.peer] = offer
+            self._parts.journal.received(output, scores)
+        return outputs
+
+    def questions(self, round_index: int) -> tuple[Discussion, ...]:
+        """The round's questions: up to half of them such as peers have answered, the rest by lot.
+
+        A question is followed once, so that there are always new ones in the swarm.
+        """
+        config, train = self._config, self._parts.dataset.train
+        offered = {question for offer in self._offers.values() for question in offer}
+        unasked = [self._questions[question] for question in sorted(offered - self._asked)]
+        count = min(len(unasked), -(-config.questions // 2))
+        followed = round_questions(unasked, config.seed, round_index, count)
+        drawn = round_questions(train, config.seed, round_index, config.questions)
+        fresh = [question for question in drawn if question not in followed]
+        chosen = (*followed, *fresh)[: config.questions]
+        self._asked.update(question.id for question in chosen)
+        return tuple(Discussion(question) for question in chosen)
+
+    def publish(self, position: Position, asked: Asked) -> None:
+        """Publishes the first of one's own completions of each question."""
+        replies: list[Reply] = []
+        scores: dict[Reply, Score] = {}
+        outcome = asked.outcome
+        for discussion, texts, group in zip(
+            asked.discussions, outcome.texts, outcome.scores, strict=True
+        ):
+            for text, score in zip(texts[: self._config.external], group, strict=False):
+                replies.append(self._plan.reply(text, discussion))
+                scores[replies[-1]] = score
+        output = StageOutput(self._parts.exchange.peer, position, tuple(replies))
+        say_once(self._parts, self._past, output, asked, scores)
+
+    def mix(self, round_index: int, asked: Asked) -> Mixed:
+        """Puts peers' completions, drawn by lot, in the place of the last of one's own groups."""
+        own = asked.outcome.rewards
+        if asked.rollout is None:
+            return Mixed(asked, own, 0)
+        rollout = _copy(asked.rollout)
+        reward_QxG, external = own.copy(), 0
+        lots = np.random.default_rng([self._config.seed, round_index])
+        for q, discussion in enumerate(asked.discussions):
+            taken = self._take(discussion.question.id, lots)
+            for g, (text, ids) in enumerate(taken, self._config.group - len(taken)):
+                _put(rollout, (q, g), ids)
+                reward_QxG[q, g] = self._plan.score(text, discussion).total
+            external += len(taken)
+        return Mixed(replace(asked, rollout=rollout), reward_QxG, external)
+
+    def _take(self, question: str, lots: np.random.Generator) -> list[tuple[str, list[int]]]:
+        """Some of the peers' completions of a question, and their tokens. They are offered once."""
+        offers = [self._offers[peer].pop(question, []) for peer in sorted(self._offers)]
+        texts = [text for offer in offers for text in offer]
+        tokens = self._parts.tokenizer.encode_completions(texts)
+        both = list(zip(texts, tokens, strict=True))
+        fitting = [pair for pair in both if len(pair[1]) <= self._config.limit]
+        self.refused["too long"] += len(both) - len(fitting)
+        chosen = lots.permutation(len(fitting))[: self._config.external]
+        return [fitting[at] for at in sorted(chosen)]
+
+    def _reason_against(self, reply: Reply) -> str:
+        """Why a peer's completion can't be learnt from; "" if it can."""
+        if reply.question_id not in self._questions:
+            return "unknown question"
+        if not reply.text.strip():
+            return "blank text"
+        return "too long" if len(reply.text) > self._config.max_peer_chars else ""
+
+
+def _copy(rollout: Rollout) -> Rollout:
+    """On the host, to be changed in place."""
+    return Rollout(*(np.array(array) for array in rollout))  # pyright: ignore[reportArgumentType]
+
+
+def _put(rollout: Rollout, at: tuple[int, int], ids: list[int]) -> None:
+    """A completion that another model drew, whose probabilities are not known."""
+    row: Any = (*at, slice(len(ids)))
+    arrays: Any = rollout
+    for array in (arrays.token_QxGxC, arrays.logprob_QxGxC):
+        array[at] = 0
+    arrays.token_QxGxC[row] = ids
+    arrays.logprob_QxGxC[row] = np.nan
+    arrays.length_QxG[at] = len(ids)
+    arrays.ended_QxG[at] = True

@@ -1,0 +1,168 @@
+"""Nodes that share rollouts, in one process: the same code as over the network."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import tiny
+from jaxswarm import assemble
+from jaxswarm.learner.learner import Learner
+from jaxswarm.records import Position, Reply, StageOutput
+from jaxswarm.report.journal import JOURNAL_FILE, JournalState, read_journal
+from jaxswarm.swarm.exchange import Hub, LocalExchange
+from tests.playing import config_of, one_device, play, reports
+
+__all__ = ["one_device"]
+
+TRAIN = assemble.data(tiny.get_config()).train
+EXTERNAL = 2
+
+
+def sharing(directory: Path, **changes):
+    config = config_of(directory, **changes)
+    config.swarm.mode = "sharing"
+    config.swarm.external = EXTERNAL
+    config.evaluation.questions = 0
+    return config
+
+
+def journal(directory: Path, peer: str) -> JournalState:
+    return read_journal(directory / JOURNAL_FILE, own=peer, since=Position(0, 0))
+
+
+def asked(directory: Path, peer: str) -> list[list[str]]:
+    """The questions of each round."""
+    published = journal(directory, peer).published
+    return [
+        list(dict.fromkeys(reply.question_id for reply in published[at].replies))
+        for at in sorted(published)
+    ]
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list:
+    """What nodes learn from, as they do it."""
+    seen, step = [], Learner.step
+
+    def noting(learner, batch):
+        seen.append(batch)
+        return step(learner, batch)
+
+    monkeypatch.setattr(Learner, "step", noting)
+    return seen
+
+
+def beside_ben(*texts: str, question: str = TRAIN[0].id) -> LocalExchange:
+    """A node's exchange, with a peer that has published these texts and is busy for ever."""
+    hub = Hub()
+    ben = LocalExchange(hub, "ben")
+    ben.publish(StageOutput("ben", Position(7, 0), tuple(Reply(question, t) for t in texts)))
+    ben.announce(Position(8, 0), published=False)
+    return LocalExchange(hub, "ann")
+
+
+def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobody(
+    tmp_path, batches
+):
+    good, bad = f"<think></think><answer>{TRAIN[0].gold}</answer>", "<answer>no</answer>"
+    exchange = beside_ben(good, bad, good)
+    config = sharing(tmp_path, rounds=2)
+    config.swarm.stage_deadline_s = 36_000.0
+    assert play(config, exchange)
+
+    first, second = reports(tmp_path).stages
+    assert [first.position, second.position] == [Position(0, 0), Position(1, 0)]
+    assert (first.outputs_read, first.external) == (1, EXTERNAL)
+    assert (second.outputs_read, second.external) == (0, 0), "what was read is not read again"
+    assert asked(tmp_path, "ann")[0][0] == TRAIN[0].id
+
+    logprob = np.asarray(batches[0].logprob_QxGxC)
+    assert np.isnan(logprob[0, -EXTERNAL:, 0]).all()
+    assert np.isfinite(logprob[0, :-EXTERNAL]).all()
+    assert np.isfinite(logprob[1:]).all()
+    tokens = assemble.tokenizer(assemble.model_source(config)).encode_completions([good, bad])
+    rewards = []
+    for row, length, reward in zip(
+        np.asarray(batches[0].token_QxGxC)[0, -EXTERNAL:],
+        np.asarray(batches[0].length_QxG)[0, -EXTERNAL:],
+        batches[0].reward_QxG[0, -EXTERNAL:],
+        strict=True,
+    ):
+        assert row[:length].tolist() in tokens
+        rewards.append((row[:length].tolist() == tokens[0], float(reward)))
+    assert all(reward == (3.5 if is_good else pytest.approx(0.25)) for is_good, reward in rewards)
+
+
+def test_what_can_not_be_learnt_from_is_refused_and_counted(tmp_path):
+    exchange = beside_ben("", "x" * 10_000, "one " * 40)
+    assert play(sharing(tmp_path, rounds=1), exchange)
+    (report,) = reports(tmp_path).stages
+    assert report.refused == {"blank text": 1, "too long": 2}
+    assert report.external == 0
+
+    other = tmp_path / "other"
+    assert play(sharing(other, rounds=1), beside_ben("fine", question="0" * 16))
+    assert reports(other).stages[0].refused == {"unknown question": 1}
+
+
+def test_half_of_the_questions_at_most_are_followed_and_none_twice(tmp_path):
+    hub = Hub()
+    ben, exchange = LocalExchange(hub, "ben"), LocalExchange(hub, "ann")
+    offered = [question.id for question in TRAIN[:6]]
+    ben.publish(StageOutput("ben", Position(0, 0), tuple(Reply(q, "a") for q in offered)))
+    ben.announce(Position(0, 0), published=True)
+    assert play(sharing(tmp_path, rounds=4), exchange)
+    followed = [set(offered).intersection(questions) for questions in asked(tmp_path, "ann")]
+    assert [len(each) for each in followed] == [2, 2, 2, 0]
+    assert set().union(*followed) == set(offered)
+
+
+def test_two_nodes_learn_from_each_other_and_publish_what_the_other_reads(tmp_path):
+    hub, ended = Hub(), {}
+    names = ("ann", "ben")
+
+    def run(name: str, seed: int) -> None:
+        config = sharing(tmp_path / name, seed=seed, rounds=3)
+        config.swarm.first_peers = 1
+        ended[name] = play(config, LocalExchange(hub, name))
+
+    threads = [threading.Thread(target=run, args=(n, i)) for i, n in enumerate(names)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(240)
+    assert ended == {"ann": True, "ben": True}
+    assert sum(report.external for name in names for report in reports(tmp_path / name).stages)
+    said = {name: journal(tmp_path / name, name) for name in names}
+    for name, other in zip(names, reversed(names), strict=True):
+        for at, outputs in said[name].received.items():
+            assert outputs == (said[other].published[at],), "word for word"
+        assert all(len(o.replies) == 4 * EXTERNAL for o in said[name].published.values())
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on_and_publishes_nothing_twice(tmp_path):
+    config = sharing(tmp_path, rounds=3)
+    assert not play(config, LocalExchange(Hub(), "ann"), stages=2)
+    assert play(config, LocalExchange(Hub(), "ann"))
+    assert [report.position for report in reports(tmp_path).stages] == [
+        Position(round_, 0) for round_ in range(3)
+    ]
+    assert (tmp_path / JOURNAL_FILE).read_text().count('"published"') == 3
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_run_in_stages_goes_on_sharing_at_its_next_round(tmp_path):
+    config = config_of(tmp_path, rounds=2)
+    config.evaluation.questions = 0
+    assert not play(config, LocalExchange(Hub(), "ann"), stages=2)
+    assert play(sharing(tmp_path, rounds=2), LocalExchange(Hub(), "ann"))
+    assert [report.position for report in reports(tmp_path).stages] == [
+        Position(0, 0),
+        Position(0, 1),
+        Position(1, 0),
+    ]
