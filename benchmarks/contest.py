@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks import facts, works
@@ -14,10 +17,12 @@ PEERS = ("trl", "tunix", "transformers")
 OWN_PYTHON = sys.executable
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The flags that the benchmarks share."""
+def parser(
+    description: str, choices: Sequence[str] = works.WORKS, default: str = "cpu"
+) -> argparse.ArgumentParser:
+    """The flags that the benchmarks share. `choices` and `default`: of --work."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--work", default="cpu", choices=works.WORKS)
+    made.add_argument("--work", default=default, choices=choices)
     made.add_argument("--peers", default="", help="separated by commas: " + ", ".join(PEERS))
     made.add_argument("--model", default="", help="as tools.convert_weights takes it; else random")
     made.add_argument("--data", default="", help="GSM8K, as --config.data.source takes it")
@@ -34,13 +39,24 @@ def peers(flags: argparse.Namespace) -> list[str]:
     return named
 
 
-def measure(side: str, work: Work, directory: Path, python: str = OWN_PYTHON) -> dict[str, Any]:
-    """What a side measured; or why it could not, by the last line that it said."""
+def measure(
+    side: str,
+    work: Work,
+    directory: Path,
+    python: str = OWN_PYTHON,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """What a side measured; or why it could not, by the last line that it said.
+
+    `environment`: variables that its process is given beside this one's.
+    """
     print(f"{work.name}: {side}", file=sys.stderr)
     work.write(directory)
     module = f"{side}_peer" if side in PEERS else side  # none has the name of what it imports
     command = [python, "-m", f"benchmarks.sides.{module}", str(directory)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False
+    )
     result = directory / f"{module}.json"
     if done.returncode == 0 and result.exists():
         figures = json.loads(result.read_text())

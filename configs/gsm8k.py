@@ -83,7 +83,7 @@ def get_config() -> ConfigDict:
     grpo.row_buckets = (4, 6)
     # Tokens of the vocabulary whose logits are in memory at a time, for all completions.
     grpo.vocab_slice = 16384
-    # Recompute the layers in the backward pass: less memory, a third more work.
+    # Recompute the layers in the backward pass: less memory, a quarter more work.
     grpo.remat = True
 
     optimizer = config.optimizer = ConfigDict()

@@ -19,7 +19,7 @@ from absl import flags as absl_flags
 
 from benchmarks import facts
 from benchmarks.learning import page, records
-from benchmarks.learning.arms import ARMS
+from benchmarks.learning.arms import ARMS, GROUP
 from benchmarks.learning.lab import open_lab
 from benchmarks.learning.play import play
 from jaxswarm import flags
@@ -69,6 +69,13 @@ def main() -> int:
                 raise InputError(
                     "--arms", got=name, expected=", ".join(ARMS), remedy="choose among these"
                 )
+        if config.grpo.group != GROUP:
+            raise InputError(
+                "grpo.group",
+                got=config.grpo.group,
+                expected=f"{GROUP}, of which the arms' mixes are",
+                remedy="leave out --config.grpo.group",
+            )
         if not wanted.report:
             _play_all(config, wanted)
         print(page.write(records.read(wanted.directory), Path(wanted.page)))

@@ -10,7 +10,6 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.learning import four_steps, sharing, specialists
-from benchmarks.learning.arms import GROUP
 from benchmarks.learning.measures import Reader
 from benchmarks.learning.sharing import LogProbs
 from benchmarks.learning.twin import Twin
@@ -134,14 +133,13 @@ def open_lab(config: flags.Config, starts: Path, say: Callable[[str], None]) -> 
 
 
 def _check(config: flags.Config) -> None:
-    for key, got, expected, why in (
-        ("grpo.updates", config.grpo.updates, 1, "as all arms have it"),
-        ("grpo.group", config.grpo.group, GROUP, "of which the arms' mixes are"),
-    ):
-        if got != expected:
-            raise InputError(
-                key, got=got, expected=f"{expected}, {why}", remedy=f"leave out --config.{key}"
-            )
+    if config.grpo.updates != 1:
+        raise InputError(
+            "grpo.updates",
+            got=config.grpo.updates,
+            expected="1, as all arms have it",
+            remedy="leave out --config.grpo.updates",
+        )
 
 
 def _add_buckets(

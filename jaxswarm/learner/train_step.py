@@ -38,7 +38,7 @@ class GRPOConfig:
     vocab_slice: int
     """Tokens of the vocabulary whose logits are in memory at a time, for all completions."""
     remat: bool
-    """Recompute the layers in the backward pass: less memory, a third more work."""
+    """Recompute the layers in the backward pass: less memory, a quarter more work."""
     dtype: str
     """Of the weights in matmuls: "bfloat16" or "float32". The master copy is float32."""
 

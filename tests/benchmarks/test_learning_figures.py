@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.learning import page, records, sharing
+from benchmarks.learning import defaults, page, records, sharing
 from benchmarks.learning.course import HOPELESS_UPDATES, Course
 from benchmarks.learning.four_steps import questions
 from benchmarks.learning.measures import majority
 from benchmarks.learning.play import rotated
 from benchmarks.learning.statistics import interval, relative_regret, time_average, widening
 from benchmarks.learning.twin import Spent
+from configs import tiny
 from jaxswarm.learner.train_step import Batch
 from jaxswarm.records import Position, Reply, StageOutput
 
@@ -48,6 +49,26 @@ def test_a_difference_is_called_shown_only_where_the_interval_excludes_zero():
     assert page.verdict(noisy, noisy) == "**no difference shown**"
     assert page.verdict(clear, clear) == "**better, shown by both**"
     assert page.verdict(noisy, clear) == "**better, shown by one of the two measures alone**"
+
+
+def solo_run(seed: int, after: list[float]) -> records.Run:
+    told = {"tokens": 6e4, "commit": "abc", "versions": {"jax": "1"}, "cpu": "some"}
+    measured = {"greedy": after, "sampled": after}
+    node = {"before": dict.fromkeys(measured, [0.0] * len(after)), "after": measured}
+    return {"seed": seed, "facts": told, "nodes": [node]}
+
+
+def test_the_table_of_defaults_sets_a_value_against_the_default_with_the_same_seeds():
+    found = {
+        "default": [solo_run(seed, [0.5, 0.5]) for seed in range(3)],
+        "grpo.beta=0.04": [solo_run(seed, [0.25, 0.25]) for seed in range(2)],
+    }
+    *_, default, beta = defaults.page(tiny.get_config(), found).splitlines()
+    assert default == "| all | as configured | 3 | 50.0 [50.0, 50.0] |  |  |"
+    gap = "-25.0 [-25.0, -25.0]"
+    assert beta == (
+        f"| `grpo.beta` | 0.04 in place of 0.0 | 2 | 25.0 [25.0, 25.0] | {gap} | {gap} |"
+    )
 
 
 def test_regret_is_what_the_better_of_two_has_more():
