@@ -104,7 +104,7 @@ class Tokenizer:
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of a completion up to its first stop token, without control tokens."""
-        ids = [int(token) for token in tokens]
+        ids = np.asarray(tokens, np.int32).tolist()
         end = next((i for i, token in enumerate(ids) if token in self.stop_tokens), len(ids))
         return self._tokenizer.decode(ids[:end], skip_special_tokens=True)
 

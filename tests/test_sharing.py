@@ -54,11 +54,11 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list:
     return seen
 
 
-def beside_ben(*texts: str, question: str = TRAIN[0].id) -> LocalExchange:
-    """A node's exchange, with a peer that has published these texts and is busy for ever."""
+def beside_ben(*replies: Reply) -> LocalExchange:
+    """A node's exchange, with a peer that has published these replies and is busy for ever."""
     hub = Hub()
     ben = LocalExchange(hub, "ben")
-    ben.publish(StageOutput("ben", Position(7, 0), tuple(Reply(question, t) for t in texts)))
+    ben.publish(StageOutput("ben", Position(7, 0), replies))
     ben.announce(Position(8, 0), published=False)
     return LocalExchange(hub, "ann")
 
@@ -67,7 +67,7 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
     tmp_path, batches
 ):
     good, bad = f"<think></think><answer>{TRAIN[0].gold}</answer>", "<answer>no</answer>"
-    exchange = beside_ben(good, bad, good)
+    exchange = beside_ben(*(Reply(TRAIN[0].id, text) for text in (good, bad, good)))
     config = sharing(tmp_path, rounds=2)
     config.swarm.stage_deadline_s = 36_000.0
     assert play(config, exchange)
@@ -96,17 +96,16 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
 
 
 def test_what_can_not_be_learnt_from_is_refused_and_counted(tmp_path):
-    exchange = beside_ben("", "x" * 10_000, "one " * 40)
-    assert play(sharing(tmp_path, rounds=1), exchange)
+    texts = ("", "x" * 10_000, "one " * 40)
+    replies = [Reply(TRAIN[0].id, text) for text in texts] + [Reply("0" * 16, "fine")]
+    assert play(sharing(tmp_path, rounds=1), beside_ben(*replies))
     (report,) = reports(tmp_path).stages
-    assert report.refused == {"blank text": 1, "too long": 2}
+    assert report.refused == {"blank text": 1, "too long": 2, "unknown question": 1}
     assert report.external == 0
 
-    other = tmp_path / "other"
-    assert play(sharing(other, rounds=1), beside_ben("fine", question="0" * 16))
-    assert reports(other).stages[0].refused == {"unknown question": 1}
 
-
+@pytest.mark.faults
+@pytest.mark.slow
 def test_half_of_the_questions_at_most_are_followed_and_none_twice(tmp_path):
     hub = Hub()
     ben, exchange = LocalExchange(hub, "ben"), LocalExchange(hub, "ann")

@@ -36,7 +36,7 @@ type.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 from jaxswarm.records import NONE_RIGHT, Discussion, Score, Stage, content_id
@@ -154,9 +154,14 @@ def choice_quality(
         return float(none_is_right(discussion))
     for answer in discussion.answers:
         if content_id(answer.text) == vote:
-            best = sum(criterion.weight for criterion in criteria)
-            return _score(criteria, answer.text, discussion).total / best
+            return _share_of_best(criteria, answer.text, discussion)
     return 0.0
+
+
+@lru_cache(maxsize=256)  # a group's completions name the same few answers
+def _share_of_best(criteria: tuple[Criterion, ...], answer: str, discussion: Discussion) -> float:
+    best = sum(criterion.weight for criterion in criteria)
+    return _score(criteria, answer, discussion).total / best
 
 
 # Criteria of the resolve stage.
