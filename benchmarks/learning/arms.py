@@ -106,7 +106,7 @@ ARMS = {
         replace(
             _mix(4),
             name="specialists-weighted",
-            says="the same, peers' completions by truncated importance weights",
+            says="the specialists, trading 4 and 4, by truncated importance weights",
             specialists=True,
             weighted=True,
         ),

@@ -89,10 +89,11 @@ def _head(arms: Mapping[str, Sequence[Run]]) -> str:
     questions = len(next(iter(arms.values()))[0]["nodes"][0]["after"]["greedy"])
     counts = ", ".join(f"{name} {len(runs)}" for name, runs in arms.items())
     missing = [name for name in ARMS if name not in arms]
+    commits = dict.fromkeys(run["facts"]["commit"] for runs in arms.values() for run in runs)
     lines = [
         f"By `python -m benchmarks.learning`, {first['tokens'] / 1e3:,.0f} thousand tokens a node "
         f"({ARMS['solo-3x'].name}: three times as many), {questions} held-out questions; "
-        f"commit {first['commit']}, jax {first['versions']['jax']}, {first['cpu']}.",
+        f"at {', '.join(commits)}; jax {first['versions']['jax']}, {first['cpu']}.",
         f"Runs: {counts}." + (f" Not run: {', '.join(missing)}." if missing else ""),
     ]
     hopeless = [n for n, runs in arms.items() if any(run["hopeless"] for run in runs)]
