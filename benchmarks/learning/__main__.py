@@ -4,7 +4,8 @@
 
 Each run writes its record when it is over; the same command goes on with those that are missing.
 --hours ends between two runs when so much time has passed. --report draws nothing new and makes the
-table, the plots and the page from what is there. The arms: benchmarks/learning/arms.py.
+table, the plots and the page from what is there. With --real the nodes are
+processes that meet over the DHT. The arms: benchmarks/learning/arms.py.
 """
 
 import json
@@ -18,10 +19,9 @@ from typing import Any
 from absl import flags as absl_flags
 
 from benchmarks import facts
-from benchmarks.learning import page, records
+from benchmarks.learning import page, play, real, records
 from benchmarks.learning.arms import ARMS, GROUP
 from benchmarks.learning.lab import open_lab
-from benchmarks.learning.play import play
 from jaxswarm import flags
 from jaxswarm.errors import InputError
 
@@ -36,6 +36,7 @@ class Wanted:
     hours: float
     out: str
     report: bool
+    real: bool
     page: str
 
     @property
@@ -57,6 +58,9 @@ def main() -> int:
     )
     absl_flags.DEFINE_string("out", "runs/learning", "for records and figures", flag_values=values)
     absl_flags.DEFINE_bool("report", False, "only from what is there", flag_values=values)
+    absl_flags.DEFINE_bool(
+        "real", False, "nodes in processes of their own, over the DHT", flag_values=values
+    )
     absl_flags.DEFINE_string(
         "page", str(facts.RESULTS / "learning"), "for the page and its plots", flag_values=values
     )
@@ -90,7 +94,12 @@ def _play_all(config: flags.Config, wanted: Wanted) -> None:
     out = wanted.directory
     begun, hours = time.monotonic(), wanted.hours
     lab = open_lab(config, out / "starts", print)
-    settings = {"tokens": wanted.tokens, "config": json.loads(config.to_json())}
+    settings = {
+        "tokens": wanted.tokens,
+        "real": wanted.real,
+        "config": json.loads(config.to_json()),
+    }
+    way = real.play if wanted.real else play.play
     _check_settings(out, settings)
     told = facts.facts() | settings
     for seed in range(wanted.seeds):
@@ -101,7 +110,7 @@ def _play_all(config: flags.Config, wanted: Wanted) -> None:
                 print(f"{hours:g} hours have passed: the same command goes on")
                 return
             directory = out / "nodes" / f"{name}-{seed}"
-            run = play(lab, ARMS[name], seed, wanted.tokens, directory)
+            run = way(lab, ARMS[name], seed, wanted.tokens, directory)
             records.write(out, run | {"facts": told})
             _say(run)
 
@@ -109,7 +118,7 @@ def _play_all(config: flags.Config, wanted: Wanted) -> None:
 def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     """Raises: InputError where the runs that are there had other settings: they don't compare."""
     for run in (run for runs in records.read(out).values() for run in runs):
-        if any(run["facts"][name] != value for name, value in settings.items()):
+        if any(run["facts"].get(name, False) != value for name, value in settings.items()):
             raise InputError(
                 "--out",
                 got=str(out),

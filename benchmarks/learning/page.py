@@ -90,8 +90,10 @@ def _head(arms: Mapping[str, Sequence[Run]]) -> str:
     counts = ", ".join(f"{name} {len(runs)}" for name, runs in arms.items())
     missing = [name for name in ARMS if name not in arms]
     commits = dict.fromkeys(run["facts"]["commit"] for runs in arms.values() for run in runs)
+    where = "nodes over the DHT" if first.get("real") else "nodes in one process"
+    thousands = f"{first['tokens'] / 1e3:,.0f} thousand tokens a node"
     lines = [
-        f"By `python -m benchmarks.learning`, {first['tokens'] / 1e3:,.0f} thousand tokens a node "
+        f"By `python -m benchmarks.learning`, {where}, {thousands} "
         f"({ARMS['solo-3x'].name}: three times as many), {questions} held-out questions; "
         f"at {', '.join(commits)}; jax {first['versions']['jax']}, {first['cpu']}.",
         f"Runs: {counts}." + (f" Not run: {', '.join(missing)}." if missing else ""),
