@@ -22,7 +22,7 @@ class SharingNode(Node):
     def __init__(self, config: NodeConfig, parts: Parts, start: Start):
         """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
         super().__init__(config, parts, start)
-        self._trade = Trade(config, parts, start.past)
+        self._trade = Trade(config, parts, start.past, self._refused)
 
     def _play(
         self, position: Position, discussions: tuple[Discussion, ...]
@@ -43,8 +43,6 @@ class SharingNode(Node):
             with self._progress.phase("mix"):
                 mixed = self._trade.mix(position.round, asked)
             outcome = self._learn(mixed.asked, self._progress.phase, mixed.reward_QxG)
-        self._refused.update(self._trade.refused)
-        self._trade.refused.clear()
         gathered = Gathered(outputs, (), parts.exchange.refused(), 0.0)
         self._report(position, outcome, gathered, mixed.external)
         return self._go_on(Position(position.round + 1, 0), ())

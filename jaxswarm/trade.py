@@ -7,7 +7,7 @@ its own rewards. It gives out as many completions of each question as it would t
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,16 @@ from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
 from jaxswarm.stages.dataset import round_questions
+
+MAX_OFFERS = 64
+"""Peers whose newest output is kept until its questions are asked."""
+
+
+class _Offer(NamedTuple):
+    """A peer's newest output: its completions by question, as far as they are not yet taken."""
+
+    position: Position
+    texts: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +45,45 @@ class Mixed:
 class Trade:
     """Reads what has arrived from peers, and mixes it into one's own groups."""
 
-    def __init__(self, config: NodeConfig, parts: Parts, past: JournalState):
-        """Does nothing yet. `past`: what the journal holds of rounds that will be played again."""
+    def __init__(self, config: NodeConfig, parts: Parts, past: JournalState, refused: Counter[str]):
+        """Does nothing yet.
+
+        Args:
+          config: what the node is told.
+          parts: what it is made of.
+          past: what the journal holds of rounds that will be played again.
+          refused: counts peers' completions that are not taken, by reason.
+        """
         self._config = config
         self._parts = parts
         self._past = past
+        self._refused = refused
         self._plan = parts.plans[Stage.ANSWER]
         self._questions = {question.id: question for question in parts.dataset.train}
-        self._seen: dict[str, Position] = {}
-        self._offers: dict[str, dict[str, list[str]]] = {}
-        """By peer, of its newest output: the completions of each question."""
+        self._offers: dict[str, _Offer] = {}
+        """By peer, who was heard last at the end."""
         self._asked: set[str] = set()
-        self.refused: Counter[str] = Counter()
-        """Peers' completions that were not taken, by reason."""
 
     def look(self, round_index: int) -> tuple[StageOutput, ...]:
         """Reads what has arrived since the last look. A peer's newest output replaces its last."""
-        outputs = self._parts.exchange.arrived(self._seen, round_index)
+        seen = {peer: offer.position for peer, offer in self._offers.items()}
+        outputs = self._parts.exchange.arrived(seen, round_index)
         for output in outputs:
-            self._seen[output.peer] = output.position
-            offer: dict[str, list[str]] = {}
+            texts: dict[str, list[str]] = {}
             scores: dict[Reply, Score] = {}
             for reply in output.replies:
-                if reason := self._reason_against(reply):
-                    self.refused[reason] += 1
+                given = texts.setdefault(reply.question_id, [])
+                if reason := self._reason_against(reply, len(given)):
+                    self._refused[reason] += 1
                     continue
-                question = self._questions[reply.question_id]
-                offer.setdefault(question.id, []).append(reply.text)
-                scores[reply] = self._plan.score(reply.text, Discussion(question))
-            self._offers[output.peer] = offer
+                given.append(reply.text)
+                about = Discussion(self._questions[reply.question_id])
+                scores[reply] = self._plan.score(reply.text, about)
             self._parts.journal.received(output, scores)
+            self._offers.pop(output.peer, None)
+            self._offers[output.peer] = _Offer(output.position, texts)
+        for peer in list(self._offers)[:-MAX_OFFERS]:
+            del self._offers[peer]
         return outputs
 
     def questions(self, round_index: int) -> tuple[Discussion, ...]:
@@ -73,7 +92,9 @@ class Trade:
         A question is followed once, so that there are always new ones in the swarm.
         """
         config, train = self._config, self._parts.dataset.train
-        offered = {question for offer in self._offers.values() for question in offer}
+        offered = {
+            q for offer in self._offers.values() for q, texts in offer.texts.items() if texts
+        }
         unasked = [self._questions[question] for question in sorted(offered - self._asked)]
         count = min(len(unasked), -(-config.questions // 2))
         followed = round_questions(unasked, config.seed, round_index, count)
@@ -115,17 +136,19 @@ class Trade:
 
     def _take(self, question: str, lots: np.random.Generator) -> list[tuple[str, list[int]]]:
         """Some of the peers' completions of a question, and their tokens. They are offered once."""
-        offers = [self._offers[peer].pop(question, []) for peer in sorted(self._offers)]
-        texts = [text for offer in offers for text in offer]
+        offers = [self._offers[peer].texts for peer in sorted(self._offers)]
+        texts = [text for offer in offers for text in offer.pop(question, [])]
         tokens = self._parts.tokenizer.encode_completions(texts)
         both = list(zip(texts, tokens, strict=True))
         fitting = [pair for pair in both if len(pair[1]) <= self._config.limit]
-        self.refused["too long"] += len(both) - len(fitting)
+        self._refused["too long"] += len(both) - len(fitting)
         chosen = lots.permutation(len(fitting))[: self._config.external]
         return [fitting[at] for at in sorted(chosen)]
 
-    def _reason_against(self, reply: Reply) -> str:
-        """Why a peer's completion can't be learnt from; "" if it can."""
+    def _reason_against(self, reply: Reply, given: int) -> str:
+        """Why a peer's completion is not taken, that has given so many of its question; or ""."""
+        if given == self._config.external:
+            return "too many"
         if reply.question_id not in self._questions:
             return "unknown question"
         if not reply.text.strip():

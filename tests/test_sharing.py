@@ -98,10 +98,16 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
 def test_what_can_not_be_learnt_from_is_refused_and_counted(tmp_path):
     texts = ("", "x" * 10_000, "one " * 40)
     replies = [Reply(TRAIN[0].id, text) for text in texts] + [Reply("0" * 16, "fine")]
+    replies += [Reply(TRAIN[1].id, "<answer>1</answer>")] * (EXTERNAL + 3)
     assert play(sharing(tmp_path, rounds=1), beside_ben(*replies))
     (report,) = reports(tmp_path).stages
-    assert report.refused == {"blank text": 1, "too long": 2, "unknown question": 1}
-    assert report.external == 0
+    assert report.refused == {
+        "blank text": 1,
+        "too long": 2,
+        "unknown question": 1,
+        "too many": 3,
+    }
+    assert report.external == EXTERNAL
 
 
 @pytest.mark.faults
