@@ -100,19 +100,23 @@ def test_a_placebo_shows_texts_of_peers_that_do_not_answer_the_question(lab, tmp
     assert all(text.count('"received"') == 2 * text.count('"published"') for text in said)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monkeypatch, capsys):
-    words = [
+def command(out: Path, *more: str) -> list[str]:
+    return [
         "benchmarks.learning",
         f"--config={Path(tiny.__file__)}",
         "--config.output.compilation_cache=",
         *(f"--config.{key}={value}" for key, value in SETTINGS.items()),
-        "--arms=solo",
         f"--tokens={TOKENS}",
-        f"--out={tmp_path}",
-        f"--page={tmp_path / 'page'}",
+        f"--out={out}",
+        f"--page={out / 'page'}",
+        *more,
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monkeypatch, capsys):
+    words = command(tmp_path, "--arms=solo")
     monkeypatch.setattr(sys, "argv", [*words, "--seeds=1"])
     assert main() == 0
     text = (tmp_path / "page" / "README.md").read_text()
@@ -131,3 +135,32 @@ def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monke
     monkeypatch.setattr(sys, "argv", [*words, "--arms=nobody"])
     assert main() == 2
     assert "--arms: got 'nobody'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("arm", ["swarm", "sharing-4-4"])
+def test_an_arm_is_played_by_real_nodes(tmp_path, monkeypatch, arm):
+    monkeypatch.setenv("XLA_FLAGS", "")  # without the devices that the other tests simulate
+    monkeypatch.setattr(sys, "argv", command(tmp_path, f"--arms={arm}", "--seeds=1", "--real"))
+    assert main() == 0
+    assert "nodes over the DHT" in (tmp_path / "page" / "README.md").read_text()
+    ((run,),) = records.read(tmp_path).values()
+    assert len(run["nodes"]) == 3
+    for index, node in enumerate(run["nodes"]):
+        stages = read_reports(tmp_path / f"nodes/{arm}-0/node-{index}" / METRICS_FILE).stages
+        assert [point["tokens"] for point in node["curve"]] == [0, node["generated"]]
+        assert node["updates"] == len(stages) > 0
+        assert node["before"] != node["after"]
+        assert max(report.peers for report in stages) == 2
+    total = sum(node["generated"] for node in run["nodes"])
+    assert total >= 3 * TOKENS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_real_nodes_can_not_be_told_to_be_specialists(tmp_path, monkeypatch, capsys):
+    words = command(tmp_path, "--arms=specialists", "--seeds=1", "--real")
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 2
+    assert "--real" in capsys.readouterr().err
