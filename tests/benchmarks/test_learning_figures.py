@@ -9,7 +9,7 @@ from benchmarks.learning.course import HOPELESS_UPDATES, Course
 from benchmarks.learning.four_steps import questions
 from benchmarks.learning.measures import majority
 from benchmarks.learning.play import rotated
-from benchmarks.learning.statistics import interval, relative_regret, time_average, widening
+from benchmarks.learning.statistics import interval, relative_regret, time_average
 from benchmarks.learning.twin import Spent
 from configs import tiny
 from jaxswarm.learner.train_step import Batch
@@ -24,7 +24,7 @@ def test_an_interval_holds_the_mean_and_widens_with_what_runs_and_questions_diff
     runs_differ = np.tile(random_.random((5, 1)), (1, 400))
     by_questions, by_runs = interval(questions_differ), interval(runs_differ)
     # The standard error of a mean: s / sqrt(n); 95% lie within 1.96 of them.
-    expected = widening(5) * 1.96 * questions_differ[0].std() / np.sqrt(400)
+    expected = 1.96 * questions_differ[0].std() / np.sqrt(400)
     assert (by_questions.high - by_questions.low) / 2 == pytest.approx(expected, rel=0.1)
     assert by_runs.high - by_runs.low > 3 * (by_questions.high - by_questions.low)
 
