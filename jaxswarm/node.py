@@ -7,7 +7,6 @@
 and what it keeps so that a kill loses nothing.
 """
 
-import hashlib
 import itertools
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
-from jaxswarm import batches
+from jaxswarm import batches, memory
 from jaxswarm.conversation import Conversation, usable
 from jaxswarm.held_out import evaluate
 from jaxswarm.learner.profile import profiled
@@ -85,7 +84,7 @@ class Node:
         self._progress.begin(position)
         parts.exchange.announce(position, published=False)
 
-        seed = stage_seed(config.seed, position)
+        seed = config.stage_seed(position)
         with self._traced(position):
             asked = self._ask(plan, discussions, seed, self._progress.phase)
             outcome = self._learn(asked, self._progress.phase)
@@ -165,7 +164,7 @@ class Node:
         if not self._config.train_while_waiting:
             return self._wait
         stage_s = sum(self._progress.phase_seconds.values())
-        seeds = itertools.count(stage_seed(self._config.seed, position) + 1)
+        seeds = itertools.count(self._config.stage_seed(position) + 1)
 
         def learn_more(waiting: Waiting) -> bool:
             left_s = waiting.deadline_s - waiting.waited_s
@@ -195,6 +194,8 @@ class Node:
             self._parts.checkpointer.save(
                 self._last_step, self._parts.learner.state, facts(self._config, position)
             )
+        if position.stage_index == 0 and position.round % memory.ROUNDS == 0:
+            memory.give_back()
         every = self._config.evaluate_rounds
         if position.stage_index == 0 and every and position.round % every == 0:
             self._evaluate(position)
@@ -296,9 +297,3 @@ class Node:
 
 class _StoppedError(Exception):
     """An evaluation was given up because the node is to stop."""
-
-
-def stage_seed(node_seed: int, position: Position) -> int:
-    """A stage's own sampling seed: the same again when a stage is played again after a kill."""
-    material = f"{node_seed}\n{position.round}\n{position.stage_index}".encode()
-    return int.from_bytes(hashlib.sha256(material).digest()[:4]) >> 1

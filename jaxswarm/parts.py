@@ -1,5 +1,6 @@
 """What a node is told and what it is made of. `jaxswarm.assemble` makes both from a config."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from jaxswarm.held_out import EvaluationConfig
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.sampling import Sampling
-from jaxswarm.records import Stage
+from jaxswarm.records import Position, Stage
 from jaxswarm.report.journal import Journal
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.status import StatusLine
@@ -60,6 +61,11 @@ class NodeConfig:
     evaluation: EvaluationConfig
     profile_round: int
     """Its answer stage is profiled; -1: none."""
+
+    def stage_seed(self, position: Position) -> int:
+        """A stage's own sampling seed: the same when it is played again after a kill."""
+        material = f"{self.seed}\n{position.round}\n{position.stage_index}".encode()
+        return int.from_bytes(hashlib.sha256(material).digest()[:4]) >> 1
 
 
 @dataclass(frozen=True, slots=True)

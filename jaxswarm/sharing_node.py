@@ -6,7 +6,7 @@
 A round is one answer stage. `SharingNode._play` is that line; what stands around it is a node's.
 """
 
-from jaxswarm.node import Node, stage_seed
+from jaxswarm.node import Node
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.records import Discussion, Position
 from jaxswarm.resume import Start
@@ -34,7 +34,7 @@ class SharingNode(Node):
         with self._progress.phase("gather"):
             outputs = self._trade.look(position.round)
             discussions = self._trade.questions(position.round)
-        plan, seed = parts.plans[position.stage], stage_seed(config.seed, position)
+        plan, seed = parts.plans[position.stage], config.stage_seed(position)
         with self._traced(position):
             asked = self._ask(plan, discussions, seed, self._progress.phase)
             with self._progress.phase("publish"):

@@ -27,7 +27,6 @@ from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.logprobs import completion_logprobs
 from jaxswarm.learner.train_step import Batch
 from jaxswarm.model import qwen2
-from jaxswarm.node import stage_seed
 from jaxswarm.outcome import Outcome
 from jaxswarm.parts import NodeConfig
 from jaxswarm.records import Discussion, Position
@@ -169,7 +168,7 @@ class SharingNode:
         rollout = self._learner.generate(
             prompts.token_QxP,
             prompts.length_Q,
-            seed=stage_seed(config.seed, Position(index, 0)),
+            seed=config.stage_seed(Position(index, 0)),
             group=config.group,
             limit=config.limit,
             sampling=config.sampling,

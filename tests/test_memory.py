@@ -1,0 +1,29 @@
+"""Freed memory goes back to the system."""
+
+import ctypes
+
+import psutil
+import pytest
+
+from jaxswarm import memory
+
+MB = 2**20
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc"
+)
+def test_what_was_freed_between_what_is_in_use_is_handed_back():
+    libc, process = ctypes.CDLL(None), psutil.Process()
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    size = 64 * 1024  # below the size that is mapped, and unmapped, on its own
+    blocks = [libc.malloc(size) for _ in range(4000)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in blocks[:-1]:
+        libc.free(block)
+    kept = process.memory_info().rss
+    memory.give_back()
+    assert kept - process.memory_info().rss > 150 * MB
+    libc.free(blocks[-1])
