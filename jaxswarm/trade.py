@@ -24,10 +24,11 @@ MAX_OFFERS = 64
 
 
 class _Offer(NamedTuple):
-    """A peer's newest output: its completions by question, as far as they are not yet taken."""
+    """A peer's newest output: by question, its completions that are not yet taken."""
 
     position: Position
-    texts: dict[str, list[str]]
+    completions: dict[str, list[tuple[str, float]]]
+    """Text and reward of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,20 @@ class Trade:
         seen = {peer: offer.position for peer, offer in self._offers.items()}
         outputs = self._parts.exchange.arrived(seen, round_index)
         for output in outputs:
-            texts: dict[str, list[str]] = {}
+            offered: dict[str, list[tuple[str, float]]] = {}
             scores: dict[Reply, Score] = {}
             for reply in output.replies:
-                given = texts.setdefault(reply.question_id, [])
-                if reason := self._reason_against(reply, len(given)):
+                given = len(offered.get(reply.question_id, ()))
+                if reason := self._reason_against(reply, given):
                     self._refused[reason] += 1
                     continue
-                given.append(reply.text)
                 about = Discussion(self._questions[reply.question_id])
                 scores[reply] = self._plan.score(reply.text, about)
+                completion = reply.text, scores[reply].total
+                offered.setdefault(reply.question_id, []).append(completion)
             self._parts.journal.received(output, scores)
             self._offers.pop(output.peer, None)
-            self._offers[output.peer] = _Offer(output.position, texts)
+            self._offers[output.peer] = _Offer(output.position, offered)
         for peer in list(self._offers)[:-MAX_OFFERS]:
             del self._offers[peer]
         return outputs
@@ -92,9 +94,7 @@ class Trade:
         A question is followed once, so that there are always new ones in the swarm.
         """
         config, train = self._config, self._parts.dataset.train
-        offered = {
-            q for offer in self._offers.values() for q, texts in offer.texts.items() if texts
-        }
+        offered = {question for offer in self._offers.values() for question in offer.completions}
         unasked = [self._questions[question] for question in sorted(offered - self._asked)]
         count = min(len(unasked), -(-config.questions // 2))
         followed = round_questions(unasked, config.seed, round_index, count)
@@ -128,19 +128,19 @@ class Trade:
         lots = np.random.default_rng([self._config.seed, round_index])
         for q, discussion in enumerate(asked.discussions):
             taken = self._take(discussion.question.id, lots)
-            for g, (text, ids) in enumerate(taken, self._config.group - len(taken)):
+            for g, (ids, reward) in enumerate(taken, self._config.group - len(taken)):
                 _put(rollout, (q, g), ids)
-                reward_QxG[q, g] = self._plan.score(text, discussion).total
+                reward_QxG[q, g] = reward
             external += len(taken)
         return Mixed(replace(asked, rollout=rollout), reward_QxG, external)
 
-    def _take(self, question: str, lots: np.random.Generator) -> list[tuple[str, list[int]]]:
-        """Some of the peers' completions of a question, and their tokens. They are offered once."""
-        offers = [self._offers[peer].texts for peer in sorted(self._offers)]
-        texts = [text for offer in offers for text in offer.pop(question, [])]
-        tokens = self._parts.tokenizer.encode_completions(texts)
-        both = list(zip(texts, tokens, strict=True))
-        fitting = [pair for pair in both if len(pair[1]) <= self._config.limit]
+    def _take(self, question: str, lots: np.random.Generator) -> list[tuple[list[int], float]]:
+        """Tokens and rewards of some of the peers' completions of a question, offered once."""
+        offers = [self._offers[peer].completions for peer in sorted(self._offers)]
+        offered = [completion for offer in offers for completion in offer.pop(question, ())]
+        tokens = self._parts.tokenizer.encode_completions([text for text, _ in offered])
+        both = [(ids, reward) for ids, (_, reward) in zip(tokens, offered, strict=True)]
+        fitting = [pair for pair in both if len(pair[0]) <= self._config.limit]
         self._refused["too long"] += len(both) - len(fitting)
         chosen = lots.permutation(len(fitting))[: self._config.external]
         return [fitting[at] for at in sorted(chosen)]

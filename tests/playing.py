@@ -1,7 +1,7 @@
 """Plays whole nodes in one process, over an exchange that the test gives them."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from jaxswarm.report.reports import METRICS_FILE, Reports, read_reports
 from jaxswarm.report.status import StatusLine
 from jaxswarm.resume import resume
 from jaxswarm.run import NODES
-from jaxswarm.swarm.exchange import LocalExchange
+from jaxswarm.swarm.exchange import Hub, LocalExchange
 
 ROUNDS = 2
 
@@ -99,6 +99,22 @@ def play(config, exchange: LocalExchange, *, stages: int | None = None) -> bool:
         finally:
             for part in (parts.checkpointer, parts.journal, parts.metrics, exchange):
                 part.close()
+
+
+def play_together(configs: Mapping[str, Any]) -> dict[str, bool]:
+    """Runs a node of each name in one swarm, each of which waits for the first other one."""
+    hub, ended = Hub(), {}
+
+    def run(name: str) -> None:
+        configs[name].swarm.first_peers = 1
+        ended[name] = play(configs[name], LocalExchange(hub, name))
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in configs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(240)
+    return ended
 
 
 def stop_after(node: Node, exchange: LocalExchange, stages: int) -> None:

@@ -15,7 +15,7 @@ from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.stages.dataset import round_questions
 from jaxswarm.swarm.exchange import Hub, LocalExchange
-from tests.playing import ROUNDS, config_of, one_device, play, reports
+from tests.playing import ROUNDS, config_of, one_device, play, play_together, reports
 
 __all__ = ["one_device"]
 
@@ -149,19 +149,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(alone, tmp_path, s
 
 
 def test_two_nodes_learn_from_each_other(tmp_path):
-    hub, ended = Hub(), {}
     names = ("ann", "ben")
-
-    def run(name: str, seed: int) -> None:
-        config = config_of(tmp_path / name, seed=seed)
-        config.swarm.first_peers = 1
-        ended[name] = play(config, LocalExchange(hub, name))
-
-    threads = [threading.Thread(target=run, args=(n, i)) for i, n in enumerate(names)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(240)
+    configs = {name: config_of(tmp_path / name, seed=i) for i, name in enumerate(names)}
+    ended = play_together(configs)
     assert ended == {"ann": True, "ben": True}
     kept = {
         name: read_journal(tmp_path / name / JOURNAL_FILE, own=name, since=Position(0, 0))

@@ -1,6 +1,5 @@
 """Nodes that share rollouts, in one process: the same code as over the network."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from jaxswarm.learner.learner import Learner
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, JournalState, read_journal
 from jaxswarm.swarm.exchange import Hub, LocalExchange
-from tests.playing import config_of, one_device, play, reports
+from tests.playing import config_of, one_device, play, play_together, reports
 
 __all__ = ["one_device"]
 
@@ -125,19 +124,9 @@ def test_half_of_the_questions_at_most_are_followed_and_none_twice(tmp_path):
 
 
 def test_two_nodes_learn_from_each_other_and_publish_what_the_other_reads(tmp_path):
-    hub, ended = Hub(), {}
     names = ("ann", "ben")
-
-    def run(name: str, seed: int) -> None:
-        config = sharing(tmp_path / name, seed=seed, rounds=3)
-        config.swarm.first_peers = 1
-        ended[name] = play(config, LocalExchange(hub, name))
-
-    threads = [threading.Thread(target=run, args=(n, i)) for i, n in enumerate(names)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(240)
+    configs = {name: sharing(tmp_path / name, seed=i, rounds=3) for i, name in enumerate(names)}
+    ended = play_together(configs)
     assert ended == {"ann": True, "ben": True}
     assert sum(report.external for name in names for report in reports(tmp_path / name).stages)
     said = {name: journal(tmp_path / name, name) for name in names}

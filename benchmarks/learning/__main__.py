@@ -73,13 +73,6 @@ def main() -> int:
                 raise InputError(
                     "--arms", got=name, expected=", ".join(ARMS), remedy="choose among these"
                 )
-        if config.grpo.group != GROUP:
-            raise InputError(
-                "grpo.group",
-                got=config.grpo.group,
-                expected=f"{GROUP}, of which the arms' mixes are",
-                remedy="leave out --config.grpo.group",
-            )
         if not wanted.report:
             _play_all(config, wanted)
         print(page.write(records.read(wanted.directory), Path(wanted.page)))
@@ -91,6 +84,13 @@ def main() -> int:
 
 def _play_all(config: flags.Config, wanted: Wanted) -> None:
     """Seed by seed, so that what there is after any time is about the same of every arm."""
+    if config.grpo.group != GROUP:
+        raise InputError(
+            "grpo.group",
+            got=config.grpo.group,
+            expected=f"{GROUP}, of which the arms' mixes are",
+            remedy="leave out --config.grpo.group",
+        )
     out = wanted.directory
     begun, hours = time.monotonic(), wanted.hours
     lab = open_lab(config, out / "starts", print)
