@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,9 @@ _NAME = re.compile(r"\s*(?:ROOT )?%?([\w.-]+) = ")
 _SCOPES = re.compile(r"op_name=\"([^\"]*)\"")
 _CONTAINER = re.compile(r" (while|conditional|call)\(")
 """Operations whose time is that of others."""
+_RETURNS_EARLY = re.compile(r" dot\(")
+"""On CPUs a plain matmul (each weight's gradient is one) is handed to a pool of threads: what the
+trace shows of it is the handing over."""
 
 
 class Profile:
@@ -81,13 +84,11 @@ def profiled() -> Iterator[Profile]:
 
 def _by_part(trace: Any, wall_s: float) -> dict[str, float]:
     operations = list(_operations(trace))
-    parts = _parts_of_operations({operation.module for operation in operations})
+    programs = _instructions({operation.module for operation in operations})
     busy: defaultdict[str, float] = defaultdict(float)
     spans: list[tuple[float, float]] = []
-    for event in operations:
-        part = parts.get((event.module, event.name), OTHERS)
-        if part is None:
-            continue
+    for event in _with_waits(operations, programs):
+        part = programs.get((event.module, event.name), _UNKNOWN).part
         busy[part] += event.end_ns - event.start_ns
         spans.append((event.start_ns, event.end_ns))
     device_s = min(_union(spans) / 1e9, wall_s)
@@ -100,9 +101,21 @@ class _Operation(NamedTuple):
     """One run of one operation of a compiled program."""
 
     module: str
+    run: int
     name: str
     start_ns: float
     end_ns: float
+
+
+class _Instruction(NamedTuple):
+    """What the compiled program tells of an operation."""
+
+    part: str
+    is_container: bool
+    returns_early: bool
+
+
+_UNKNOWN = _Instruction(OTHERS, is_container=False, returns_early=False)
 
 
 def _operations(trace: Any) -> Iterator[_Operation]:
@@ -113,15 +126,35 @@ def _operations(trace: Any) -> Iterator[_Operation]:
                 if "hlo_op" in stats and "hlo_module" in stats:
                     yield _Operation(
                         str(stats["hlo_module"]),
+                        int(stats.get("run_id", 0)),
                         str(stats["hlo_op"]),
                         event.start_ns,
                         event.start_ns + event.duration_ns,
                     )
 
 
-def _parts_of_operations(modules: Set[str]) -> Mapping[tuple[str, str], str | None]:
-    """(program, operation) -> part, of these programs; None for what holds other operations."""
-    parts: dict[tuple[str, str], str | None] = {}
+def _with_waits(
+    operations: Iterable[_Operation], programs: Mapping[tuple[str, str], _Instruction]
+) -> Iterator[_Operation]:
+    """What ran, containers apart, and the time that a program waited for what returned early."""
+    reached, last, awaited = 0.0, None, None
+    for event in sorted(operations, key=lambda event: event.start_ns):
+        known = programs.get((event.module, event.name), _UNKNOWN)
+        if known.is_container:
+            continue
+        if last is None or event.run != last.run:
+            awaited = None
+        elif awaited is not None and event.start_ns > reached:
+            yield awaited._replace(start_ns=reached, end_ns=event.start_ns)
+        yield event
+        if known.returns_early:
+            awaited = event
+        reached, last = max(reached, event.end_ns), event
+
+
+def _instructions(modules: Set[str]) -> Mapping[tuple[str, str], _Instruction]:
+    """(program, operation) -> what it is, of these programs."""
+    found: dict[tuple[str, str], _Instruction] = {}
     for program in jax.devices()[0].client.live_executables():
         for module in program.hlo_modules():
             if module.name not in modules:
@@ -129,9 +162,12 @@ def _parts_of_operations(modules: Set[str]) -> Mapping[tuple[str, str], str | No
             for line in module.to_string().splitlines():
                 name, scopes = _NAME.match(line), _SCOPES.search(line)
                 if name is not None and scopes is not None:
-                    held = _CONTAINER.search(line)
-                    parts[module.name, name[1]] = None if held else part_of(scopes[1])
-    return parts
+                    found[module.name, name[1]] = _Instruction(
+                        part_of(scopes[1]),
+                        is_container=_CONTAINER.search(line) is not None,
+                        returns_early=_RETURNS_EARLY.search(line) is not None,
+                    )
+    return found
 
 
 def part_of(scopes: str) -> str:
