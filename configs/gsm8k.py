@@ -79,7 +79,8 @@ def get_config() -> ConfigDict:
     # Pieces of a batch whose gradients are added up, to bound memory.
     grpo.micro_batches = 8
     # To learn, a question's completions are packed into the first of these numbers of rows that
-    # suffices, each row as long as the limit; else each has a row of its own.
+    # suffices, each row as long as the limit (4.5: 4 rows, each an eighth longer); else each has a
+    # row of its own.
     grpo.row_buckets = (4, 6)
     # Tokens of the vocabulary whose logits are in memory at a time, for all completions.
     grpo.vocab_slice = 16384

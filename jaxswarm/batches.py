@@ -75,7 +75,7 @@ def texts(tokenizer: Tokenizer, prompts: Prompts, rollout: Rollout) -> list[list
 
 
 def learning_batch(
-    prompts: Prompts, rollout: Rollout, rewards: np.ndarray, row_buckets: Sequence[int]
+    prompts: Prompts, rollout: Rollout, rewards: np.ndarray, row_buckets: Sequence[float]
 ) -> Batch:
     """What the GRPO step learns from.
 
@@ -83,7 +83,7 @@ def learning_batch(
       prompts: as they were sampled from.
       rollout: on the host, with no token for fillers.
       rewards: [kept, G].
-      row_buckets: numbers of rows that a question's completions may be packed into.
+      row_buckets: numbers of rows that a question's completions may be packed into, see `pack`.
     """
     Q, _, C = rollout.token_QxGxC.shape
     fillers = np.repeat(rewards[:1], Q - len(prompts.kept), axis=0)

@@ -38,7 +38,7 @@ class NodeConfig:
     """Of a completion."""
     sampling: Sampling
     prompt_buckets: tuple[int, ...]
-    row_buckets: tuple[int, ...]
+    row_buckets: tuple[float, ...]
     """Rows that the completions of a question may be packed into."""
     external: int
     """Of a group, in a swarm that shares rollouts, at most so many completions of peers."""

@@ -198,7 +198,7 @@ def dtype(name: str) -> str:
     return name
 
 
-def row_buckets(config: Config) -> tuple[int, ...]:
+def row_buckets(config: Config) -> tuple[float, ...]:
     """Numbers of rows to pack a group into, without those that save none."""
     return tuple(rows for rows in config.grpo.row_buckets if rows < config.grpo.group)
 

@@ -48,13 +48,14 @@ def check(config: Config) -> None:
         (
             "grpo.row_buckets",
             config.grpo.row_buckets,
-            not config.grpo.row_buckets or _is_rising(config.grpo.row_buckets),
-            "rising numbers above 0, or ()",
+            not config.grpo.row_buckets
+            or (_is_rising(config.grpo.row_buckets) and config.grpo.row_buckets[0] >= 1),
+            "rising numbers from 1 on, or ()",
         ),
     ):
         if not ok:
             raise InputError(what, got=got, expected=expected, remedy=f"set --config.{what}")
 
 
-def _is_rising(sizes: tuple[int, ...]) -> bool:
+def _is_rising(sizes: tuple[float, ...]) -> bool:
     return bool(sizes) and sizes[0] > 0 and all(a < b for a, b in pairwise(sizes))

@@ -31,7 +31,7 @@ def ours(work: Work) -> Measured:
         row[: len(prompt)] = prompt
     budget_QxG = np.array(work.limits, np.int32)
     reward_QxG = np.array(work.rewards(), np.float32)
-    buckets = tuple(range(1, work.group)) if work.compact and not work.is_even else ()
+    buckets = np.arange(1, work.group, 0.25) if work.compact and not work.is_even else ()
 
     def generate(budget_QxG: np.ndarray = budget_QxG) -> Rollout:
         return learner.generate(

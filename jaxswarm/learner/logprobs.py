@@ -47,7 +47,7 @@ def completion_logprobs(
         target, segments = token_QxGxC, None
         first = jnp.arange(C) == 0
     else:
-        is_used, source = packing.source_QxRxC >= 0, jnp.maximum(packing.source_QxRxC, 0)
+        is_used, source = packing.source_QxRxS >= 0, jnp.maximum(packing.source_QxRxS, 0)
         target = _take(token_QxGxC, source)
         segments = Segments(jnp.where(is_used, source // C, -1), source % C)
         first = segments.position_QxGxT == 0

@@ -5,6 +5,7 @@ is a prefix of its own, several of its completions can share a row: each attends
 itself alone.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,46 +14,59 @@ import numpy as np
 
 
 class Packing(NamedTuple):
-    """Where each token lies. R rows of C slots hold the G completions of a question."""
+    """Where each token lies. R rows of S slots hold the G completions of a question."""
 
-    source_QxRxC: jax.Array
+    source_QxRxS: jax.Array
     """int32: which token g * C + t of the question lies in a slot; -1: none."""
     first_QxG: jax.Array
-    """int32: the slot r * C + s that a completion begins at."""
+    """int32: the slot r * S + s that a completion begins at."""
 
 
-def pack(length_QxG: np.ndarray, width: int, buckets: Sequence[int]) -> Packing | None:
+def pack(length_QxG: np.ndarray, limit: int, buckets: Sequence[float]) -> Packing | None:
     """Packs the completions of each question, the longest first, into the first row that has room.
 
     Args:
-      length_QxG: at most `width`.
-      width: C, the slots of a row.
-      buckets: numbers of rows, rising; the first that suffices for all questions is taken.
+      length_QxG: at most `limit`.
+      limit: C, the tokens that a completion may have.
+      buckets: how many rows of `limit` slots, rising; the first that suffices for all questions is
+        taken. 4.25: 4 rows, each a sixteenth longer than the limit.
 
     Returns:
       None where no bucket suffices: a row for each completion is as good.
     """
-    placed = [_first_fit(length_G, width) for length_G in length_QxG]
-    rows = next((size for size in buckets if size >= max(max(row) + 1 for row, _ in placed)), None)
-    if rows is None:
-        return None
+    for bucket in buckets:
+        rows = int(bucket)
+        slots = math.ceil(bucket * limit / rows)
+        placed = [_first_fit(length_G, slots) for length_G in length_QxG]
+        if max(max(row_G) for row_G, _ in placed) < rows:
+            return _lay_out(length_QxG, limit, placed, (rows, slots))
+    return None
+
+
+def _lay_out(
+    length_QxG: np.ndarray,
+    limit: int,
+    placed: Sequence[tuple[Sequence[int], Sequence[int]]],
+    shape: tuple[int, int],
+) -> Packing:
+    """`placed`: of each question, its completions' rows and starts. `shape`: rows and slots."""
     Q, G = length_QxG.shape
-    source_QxRxC = np.full((Q, rows, width), -1, np.int32)
+    source_QxRxS = np.full((Q, *shape), -1, np.int32)
     first_QxG = np.zeros((Q, G), np.int32)
     for q, (row_G, start_G) in enumerate(placed):
-        first_QxG[q] = np.array(row_G) * width + start_G
+        first_QxG[q] = np.array(row_G) * shape[1] + start_G
         for g, (row, start) in enumerate(zip(row_G, start_G, strict=True)):
             tokens = np.arange(length_QxG[q, g])
-            source_QxRxC[q, row, start + tokens] = g * width + tokens
-    return Packing(source_QxRxC, first_QxG)  # pyright: ignore[reportArgumentType]
+            source_QxRxS[q, row, start + tokens] = g * limit + tokens
+    return Packing(source_QxRxS, first_QxG)  # pyright: ignore[reportArgumentType]
 
 
-def _first_fit(length_G: np.ndarray, width: int) -> tuple[list[int], list[int]]:
-    """Each completion's row, and where in it it starts."""
+def _first_fit(length_G: np.ndarray, slots: int) -> tuple[list[int], list[int]]:
+    """Each completion's row of so many slots, and where in it it starts."""
     used: list[int] = []
     row_G, start_G = [0] * len(length_G), [0] * len(length_G)
     for g in np.argsort(-length_G, kind="stable"):
-        row = next((i for i, n in enumerate(used) if n + length_G[g] <= width), len(used))
+        row = next((i for i, n in enumerate(used) if n + length_G[g] <= slots), len(used))
         if row == len(used):
             used.append(0)
         row_G[g], start_G[g] = row, used[row]

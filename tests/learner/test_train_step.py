@@ -109,15 +109,16 @@ def test_memory_savers_change_nothing(split, batch, change):
     assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("bucket", "shape"), [(3, (4, 3, 10)), (2.9, (4, 2, 15))])
 @pytest.mark.parametrize("micro_batches", [1, 4])
 @pytest.mark.parametrize("remat", [True, False])
-def test_packed_completions_give_the_same_update(split, batch, micro_batches, remat):
+def test_packed_completions_give_the_same_update(split, batch, micro_batches, remat, bucket, shape):
     reference = jax.tree.map(lambda w: w * 0.9, split[1])
     config = tiny.grpo(beta=0.1, micro_batches=micro_batches, remat=remat)
     whole, metrics = step(split, batch, config, reference=reference)
-    packing = pack(batch.length_QxG, 10, (2, 3))
+    packing = pack(batch.length_QxG, 10, (2, bucket))
     assert packing is not None
-    assert packing.source_QxRxC.shape == (4, 3, 10)
+    assert packing.source_QxRxS.shape == shape
     packed, same = step(split, batch._replace(packing=packing), config, reference=reference)
     assert_same_tree(packed.params, whole.params, atol=2e-6, rtol=1e-5)
     assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
