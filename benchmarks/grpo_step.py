@@ -4,12 +4,12 @@
     python -m benchmarks.grpo_step --work gpu
     python -m benchmarks.grpo_step --work var
 
-As `benchmarks.generate`; "var" is measured with completions packed for training and without.
+As `benchmarks.generate`. In "var" the update is timed on completions packed and unpacked in turns.
 Figures go to results/grpo_step-WORK.json.
 """
 
+import statistics
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,19 @@ def main() -> None:
         directory = Path(temporary)
         for work in contest.asked_works(flags, directory, train=True):
             sides = {"ours": contest.measure("ours", work, directory)}
-            if work.is_even:
-                for peer in peers:
-                    sides[peer] = contest.measure(peer, work, directory, flags.peers_python)
-            else:
-                sides["unpacked"] = contest.measure("ours", replace(work, compact=False), directory)
+            for peer in peers if work.is_even else ():
+                sides[peer] = contest.measure(peer, work, directory, flags.peers_python)
             figures[work.name] = contest.compared(work, sides, "step")
             contest.show(work.name, figures[work.name], "step")
+            if updates_s := sides["ours"].get("updates_s"):
+                packed_s, unpacked_s = (statistics.median(updates_s[way]) for way in updates_s)
+                generate_s = sides["ours"]["median_s"]["generate"]
+                whole = (generate_s + packed_s) / (generate_s + unpacked_s)
+                figures[work.name]["packed_over_unpacked"] = whole
+                print(
+                    f"  packed: the update {packed_s:.1f} s, unpacked {unpacked_s:.1f} s;", end=" "
+                )
+                print(f"with completions drawn {whole:.2f} of the time")
             rates = sides["ours"].get("rates", {})
             if "train_s" in rates:
                 mfu = rates["train_flops"] / rates["train_s"] / rates["flops_per_s"]

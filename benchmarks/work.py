@@ -28,8 +28,6 @@ class Work:
     learning_rate: float
     micro_batches: int
     """Pieces of the batch whose gradients are added up, where a side can do that."""
-    compact: bool
-    """Rows that have ended are dropped while others go on, and completions packed for training."""
     repeats: int
     """Timed ones, after one that is not."""
     train: bool
@@ -81,6 +79,9 @@ class Measured:
     peak_gb: float
     rates: dict[str, float] = field(default_factory=dict)
     """What the device can do, measured in the same process: see `benchmarks.roofline`."""
+    updates_s: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds of the update alone on completions "packed" and "unpacked", in turns: the rate of a
+    machine that is shared changes from one minute to the next. Where lengths differ."""
     profile: dict[str, float] = field(default_factory=dict)
     """Seconds of one more repeat by part of the work: see `jaxswarm.learner.profile`."""
 

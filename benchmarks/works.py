@@ -80,7 +80,6 @@ def works(
             beta=0.001,
             learning_rate=1e-6,
             micro_batches=1 if size == "cpu" else count,
-            compact=True,
             repeats=repeats,
             train=train,
         )

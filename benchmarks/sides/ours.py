@@ -1,6 +1,8 @@
 """jaxswarm's side of the benchmarks: the learner as a node uses it. Needs jax, flax, optax."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def ours(work: Work) -> Measured:
         row[: len(prompt)] = prompt
     budget_QxG = np.array(work.limits, np.int32)
     reward_QxG = np.array(work.rewards(), np.float32)
-    buckets = np.arange(1, work.group, 0.25) if work.compact and not work.is_even else ()
+    buckets = () if work.is_even else tuple(np.arange(1, work.group, 0.25))
 
     def generate(budget_QxG: np.ndarray = budget_QxG) -> Rollout:
         return learner.generate(
@@ -45,7 +47,7 @@ def ours(work: Work) -> Measured:
             budget_QxG=budget_QxG,
         )
 
-    def train(rollout: Rollout) -> None:
+    def train(rollout: Rollout, buckets: tuple[float, ...] = buckets) -> None:
         length_QxG = np.asarray(rollout.length_QxG)
         learner.step(
             Batch(
@@ -60,6 +62,7 @@ def ours(work: Work) -> Measured:
         )
 
     measured = repeat(work, generate, train)
+    updates_s = _in_turns(work, train, generate()) if work.train and not work.is_even else {}
     rates = {"flops_per_s": roofline.flops(work.dtype)}
     if work.is_even:
         first_s = roofline.best_s(lambda: generate(np.ones_like(budget_QxG)), 2)
@@ -75,7 +78,19 @@ def ours(work: Work) -> Measured:
         rollout = generate()
         if work.train:
             train(rollout)
-    return replace(measured, rates=rates, profile=profile.seconds)
+    return replace(measured, rates=rates, updates_s=updates_s, profile=profile.seconds)
+
+
+def _in_turns(work: Work, train: Callable[..., None], rollout: Rollout) -> dict[str, list[float]]:
+    """Times the update as it is and without packing, which compiles first."""
+    train(rollout, ())
+    updates_s: dict[str, list[float]] = {"packed": [], "unpacked": []}
+    for _ in range(work.repeats):
+        for seconds, how in zip(updates_s.values(), ((rollout,), (rollout, ())), strict=True):
+            began = time.perf_counter()
+            train(*how)
+            seconds.append(time.perf_counter() - began)
+    return updates_s
 
 
 def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:

@@ -30,7 +30,6 @@ def work(tmp_path):
         beta=0.001,
         learning_rate=1e-6,
         micro_batches=1,
-        compact=True,
         repeats=1,
         train=True,
     )
@@ -58,6 +57,14 @@ def test_lengths_that_differ_are_drawn_as_given(work):
     uneven = replace(work, limits=((6, 1, 2, 3), (2, 2, 2, 2)), train=False)
     assert not uneven.is_even
     assert "decode_step_s" not in ours(uneven).rates
+
+
+def test_where_lengths_differ_packing_is_timed_beside_none(work):
+    measured = ours(replace(work, limits=((6, 1, 2, 3), (2, 2, 2, 2))))
+    assert {way: len(seconds) for way, seconds in measured.updates_s.items()} == {
+        "packed": 1,
+        "unpacked": 1,
+    }
 
 
 def test_the_works_have_the_sizes_they_are_known_by(tmp_path):
