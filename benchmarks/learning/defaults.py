@@ -54,9 +54,8 @@ def main() -> int:
         told: dict[str, Any] = {name: values[name].value for name in ("seeds", "tokens", "report")}
         out = Path(str(values["out"].value)).expanduser()
         if not told["report"]:
-            for seed in range(told["seeds"]):
-                for key, value in [("", None), *_pairs()]:
-                    _play(config, key, value, seed, told["tokens"], out)
+            for key, value in [("", None), *_pairs()]:
+                _play_all(config, key, value, told["seeds"], told["tokens"], out)
         path = facts.RESULTS / "learning" / PAGE
         path.write_text(page(config, _read(out)))
         print(path)
@@ -81,21 +80,27 @@ def _read(out: Path) -> dict[str, list[Run]]:
     return {name: runs for name, runs in found.items() if runs}
 
 
-def _play(given: flags.Config, key: str, value: Any, seed: int, tokens: float, out: Path) -> None:
-    """One run, if it is not there yet."""
+def _play_all(
+    given: flags.Config, key: str, value: Any, seeds: int, tokens: float, out: Path
+) -> None:
+    """The runs of one value that are not there yet; they share their programs."""
     directory = out / _name(key, value)
-    if records.path_of(directory, SOLO.name, seed).exists():
+    missing = [
+        seed for seed in range(seeds) if not records.path_of(directory, SOLO.name, seed).exists()
+    ]
+    if not missing:
         return
     config = given.copy_and_resolve_references()
     if key:
         with config.unlocked():
             config.update_from_flattened_dict({key: value})
-    began = time.monotonic()
-    told = {"tokens": tokens, "config": json.loads(config.to_json())}
+    told = facts.facts() | {"tokens": tokens, "config": json.loads(config.to_json())}
     lab = open_lab(config, out / "starts", lambda _: None)
-    run = play(lab, SOLO, seed, tokens, directory / "nodes" / str(seed))
-    records.write(directory, run | {"facts": facts.facts() | told})
-    print(f"{directory.name} seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
+    for seed in missing:
+        began = time.monotonic()
+        run = play(lab, SOLO, seed, tokens, directory / "nodes" / str(seed))
+        records.write(directory, run | {"facts": told})
+        print(f"{directory.name} seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 def page(config: flags.Config, found: Mapping[str, Sequence[Run]]) -> str:
