@@ -109,10 +109,16 @@ def test_memory_savers_change_nothing(split, batch, change):
     assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("bucket", "shape"), [(3, (4, 3, 10)), (2.9, (4, 2, 15))])
-@pytest.mark.parametrize("micro_batches", [1, 4])
-@pytest.mark.parametrize("remat", [True, False])
-def test_packed_completions_give_the_same_update(split, batch, micro_batches, remat, bucket, shape):
+@pytest.mark.parametrize(
+    ("bucket", "shape", "micro_batches", "remat"),
+    [
+        (3, (4, 3, 10), 1, True),
+        (3, (4, 3, 10), 4, False),
+        (2.9, (4, 2, 15), 1, False),
+        (2.9, (4, 2, 15), 4, True),
+    ],
+)
+def test_packed_completions_give_the_same_update(split, batch, bucket, shape, micro_batches, remat):
     reference = jax.tree.map(lambda w: w * 0.9, split[1])
     config = tiny.grpo(beta=0.1, micro_batches=micro_batches, remat=remat)
     whole, metrics = step(split, batch, config, reference=reference)
