@@ -6,6 +6,7 @@ Flags to `jaxswarm.run`. Every end has an exit code (jaxswarm/ending.py) and a l
 import sys
 import traceback
 
+from jaxswarm import memory
 from jaxswarm.ending import BUG, DONE, UNUSABLE, Ending, StoppedError, cause
 from jaxswarm.errors import InputError
 
@@ -32,6 +33,7 @@ def main() -> int:
 
 def _run(ending: Ending) -> bool:
     """Runs the node that the command line asks for. Whether all rounds are done."""
+    memory.hold_little()
     # To import JAX takes seconds, in which an end may be asked for too.
     from absl import flags as absl_flags
 
