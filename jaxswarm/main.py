@@ -33,7 +33,7 @@ def main() -> int:
 
 def _run(ending: Ending) -> bool:
     """Runs the node that the command line asks for. Whether all rounds are done."""
-    memory.hold_little()
+    memory.limit_heaps()
     # To import JAX takes seconds, in which an end may be asked for too.
     from absl import flags as absl_flags
 

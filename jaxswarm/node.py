@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
-from jaxswarm import batches
+from jaxswarm import batches, memory
 from jaxswarm.conversation import Conversation, usable
 from jaxswarm.held_out import evaluate
 from jaxswarm.learner.profile import profiled
@@ -194,6 +194,8 @@ class Node:
             self._parts.checkpointer.save(
                 self._last_step, self._parts.learner.state, facts(self._config, position)
             )
+        if position.stage_index == 0 and position.round % memory.ROUNDS == 0:
+            memory.give_back()
         every = self._config.evaluate_rounds
         if position.stage_index == 0 and every and position.round % every == 0:
             self._evaluate(position)
