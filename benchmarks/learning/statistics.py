@@ -50,13 +50,13 @@ def interval(values_RxQ: np.ndarray) -> Interval:
     random_ = np.random.default_rng(0)
     run_DxR = random_.integers(runs, size=(DRAWS, runs))
     question_DxQ = random_.integers(questions, size=(DRAWS, questions))
-    draws = [
-        widening(runs) * off_R[run_R].mean()
-        + off_Q[question_Q].mean()
-        + rest_RxQ[run_R].mean(axis=0)[question_Q].mean()
-        for run_R, question_Q in zip(run_DxR, question_DxQ, strict=True)
-    ]
-    low, high = mean + np.percentile(draws, [2.5, 97.5])
+    rest_DxQ = rest_RxQ[run_DxR].mean(axis=1)
+    draws_D = (
+        widening(runs) * off_R[run_DxR].mean(axis=1)
+        + off_Q[question_DxQ].mean(axis=1)
+        + np.take_along_axis(rest_DxQ, question_DxQ, axis=1).mean(axis=1)
+    )
+    low, high = mean + np.percentile(draws_D, [2.5, 97.5])
     return Interval(mean, float(low), float(high), runs)
 
 
