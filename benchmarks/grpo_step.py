@@ -34,10 +34,8 @@ def main() -> None:
                 generate_s = sides["ours"]["median_s"]["generate"]
                 whole = (generate_s + packed_s) / (generate_s + unpacked_s)
                 figures[work.name]["packed_over_unpacked"] = whole
-                print(
-                    f"  packed: the update {packed_s:.1f} s, unpacked {unpacked_s:.1f} s;", end=" "
-                )
-                print(f"with completions drawn {whole:.2f} of the time")
+                updates = f"{packed_s:.1f} s packed, {unpacked_s:.1f} s unpacked"
+                print(f"  the update {updates}; with completions drawn {whole:.2f} of the time")
             rates = sides["ours"].get("rates", {})
             if "train_s" in rates:
                 mfu = rates["train_flops"] / rates["train_s"] / rates["flops_per_s"]
