@@ -19,13 +19,15 @@ _M_ARENA_MAX = -8
 
 def limit_heaps() -> None:
     """For the whole process; before it starts threads."""
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option is not None:
-        set_option(_M_ARENA_MAX, HEAPS)
+    _tell_glibc("mallopt", _M_ARENA_MAX, HEAPS)
 
 
 def give_back() -> None:
     """Hands freed memory back to the system."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    _tell_glibc("malloc_trim", 0)
+
+
+def _tell_glibc(function: str, *arguments: int) -> None:
+    call = getattr(ctypes.CDLL(None), function, None)
+    if call is not None:
+        call(*arguments)

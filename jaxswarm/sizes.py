@@ -48,8 +48,7 @@ def check(config: Config) -> None:
         (
             "grpo.row_buckets",
             config.grpo.row_buckets,
-            not config.grpo.row_buckets
-            or (_is_rising(config.grpo.row_buckets) and config.grpo.row_buckets[0] >= 1),
+            not config.grpo.row_buckets or _is_rising(config.grpo.row_buckets),
             "rising numbers from 1 on, or ()",
         ),
     ):
@@ -58,4 +57,4 @@ def check(config: Config) -> None:
 
 
 def _is_rising(sizes: tuple[float, ...]) -> bool:
-    return bool(sizes) and sizes[0] > 0 and all(a < b for a, b in pairwise(sizes))
+    return bool(sizes) and sizes[0] >= 1 and all(a < b for a, b in pairwise(sizes))

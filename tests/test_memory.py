@@ -10,12 +10,13 @@ import pytest
 
 from jaxswarm import memory
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc"
+)
+
 MB = 2**20
 
 
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc"
-)
 def test_what_was_freed_between_what_is_in_use_is_handed_back():
     libc, process = ctypes.CDLL(None), psutil.Process()
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -50,7 +51,6 @@ libc.malloc_stats()
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
 def test_many_threads_share_two_heaps():
     command = [sys.executable, "-c", HEAPS_OF_TEN_THREADS]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
