@@ -1,6 +1,11 @@
 """What all tests share: eight simulated devices, and tiny Qwen2 models made by transformers."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 # Before JAX is imported by anyone.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -9,12 +14,11 @@ os.environ["XLA_FLAGS"] = (
     # Programs of tests run for milliseconds and compile for seconds: better the other way round.
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import pytest
+# Each program compiles once for all tests and workers, and for the next run. With a bound
+# on its size the cache is locked: nobody reads what another is still writing.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(1 << 30)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

@@ -25,16 +25,12 @@ ROUNDS = 2
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """These nodes have one of the simulated devices, and compile each program once between them."""
-    cache = str(tmp_path_factory.mktemp("xla"))
+def one_device() -> Iterator[None]:
+    """These nodes have one of the simulated devices."""
     with pytest.MonkeyPatch.context() as patch:
         first = jax.devices()[:1]
         patch.setattr(jax, "devices", lambda: first)
-        was = jax.config.jax_compilation_cache_dir
-        jax.config.update("jax_compilation_cache_dir", cache)
         yield
-        jax.config.update("jax_compilation_cache_dir", was)
 
 
 def config_of(directory: Path, **changes):

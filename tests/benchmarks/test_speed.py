@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import contest, works
-from benchmarks.sides.ours import ours
+from benchmarks import contest, roofline, works
+from benchmarks.sides.ours import make_learner, ours
 from benchmarks.work import Work
 
 TINY = works.SHAPES["cpu"] | {
@@ -46,11 +46,18 @@ def test_a_step_is_timed_and_set_against_the_machine(work):
     assert len(measured.generate_s) == len(measured.step_s) == 1
     assert 0 < measured.generate_s[0] < measured.step_s[0]
     rates = measured.rates
-    assert min(rates[name] for name in ("decode_step_s", "matmuls_s", "train_s", "flops_per_s")) > 0
+    assert min(rates["matmuls_s"], rates["flops_per_s"]) > 0
+    assert rates["train_s"] == measured.step_s[0] - measured.generate_s[0]
     parameters = rates["train_flops"] / 6 / (48 + 5)
     assert parameters == int(parameters)
     assert 128 * 32 < parameters < 10 * 128 * 32
     assert {"decode", "logprobs", "backward", "host"} <= set(measured.profile)
+
+
+def test_a_decode_step_is_what_the_tokens_after_the_first_take_each(work):
+    learner, graph = make_learner(work)
+    figures = roofline.decode(learner, graph, work, generate_s=6.0, first_s=1.0)
+    assert figures["decode_step_s"] == 1.0
 
 
 def test_lengths_that_differ_are_drawn_as_given(work):
