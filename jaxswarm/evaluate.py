@@ -32,7 +32,7 @@ def main() -> int:
     ):
         absl_flags.DEFINE_string(name, None, meaning, flag_values=values)
     try:
-        config = flags.parse(values)
+        config = flags.parse(values, __doc__ or "")
         if values["checkpoint"].value:
             config.model.source = values["checkpoint"].value
         found = measure(config)

@@ -1,6 +1,7 @@
 """One node: `python -m jaxswarm.main --config configs/gsm8k.py`, on TPU, GPU and CPU alike.
 
-Flags to `jaxswarm.run`. Every end has an exit code (jaxswarm/ending.py) and a line of cause.
+The config file lists every key with its unit. Every end has a line of cause and an exit code
+(jaxswarm/ending.py).
 """
 
 import sys
@@ -42,7 +43,7 @@ def _run(ending: Ending) -> bool:
 
     values = absl_flags.FlagValues()
     flags.define(values)
-    return run(flags.parse(values), " ".join(sys.argv[1:]), ending)
+    return run(flags.parse(values, __doc__ or ""), sys.argv[1:], ending)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 
 from jaxswarm import assemble, flags, settings
 from jaxswarm.ending import Ending
@@ -20,12 +21,12 @@ NODES = {settings.STAGED: Node, settings.SHARING: SharingNode}
 """By `swarm.mode`."""
 
 
-def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
+def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
     """Runs one node to its end.
 
     Args:
       config: what it is told.
-      shown_flags: what a peer would give to join, without an address.
+      words: the command line that told it so, of which others are shown what they need to join.
       ending: is told of the node once there is one.
 
     Returns:
@@ -53,10 +54,7 @@ def run(config: flags.Config, shown_flags: str, ending: Ending) -> bool:
             )
         NodeCard(peer=exchange.peer, addresses=exchange.maddrs, pid=os.getpid()).write(directory)
         if exchange.maddrs:
-            status.say(
-                "others join by: python -m jaxswarm.main "
-                f"{shown_flags} --config.swarm.initial_peers={exchange.maddrs[0]}"
-            )
+            status.say(f"others join by: {flags.to_join(words, exchange.maddrs[0])}")
         learner = assemble.learner(config, source, status.say)
         checkpointer = stack.enter_context(
             contextlib.closing(assemble.checkpointer(config, source, tokenizer))

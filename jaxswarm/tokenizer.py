@@ -63,7 +63,7 @@ class Tokenizer:
         )
 
     def save(self, directory: Path) -> None:
-        """Writes the files that `load` reads: tokenizer.json, its config and the chat template."""
+        """Writes what `Tokenizer(directory)` reads: tokenizer.json, its config, chat template."""
         self._tokenizer.save_pretrained(str(directory))
 
     def encode_prompts(self, chats: Sequence[Sequence[Mapping[str, str]]]) -> list[list[int]]:

@@ -65,7 +65,7 @@ def main() -> int:
         "page", str(facts.RESULTS / "learning"), "for the page and its plots", flag_values=values
     )
     try:
-        config = flags.parse(values)
+        config = flags.parse(values, __doc__ or "")
         given: dict[str, Any] = {field.name: values[field.name].value for field in fields(Wanted)}
         wanted = Wanted(**given)
         for name in wanted.arms:

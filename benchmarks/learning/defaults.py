@@ -50,7 +50,7 @@ def main() -> int:
     absl_flags.DEFINE_string("out", "runs/defaults", "for records", flag_values=values)
     absl_flags.DEFINE_bool("report", False, "only from what is there", flag_values=values)
     try:
-        config = flags.parse(values)
+        config = flags.parse(values, __doc__ or "")
         told: dict[str, Any] = {name: values[name].value for name in ("seeds", "tokens", "report")}
         out = Path(str(values["out"].value)).expanduser()
         if not told["report"]:

@@ -23,7 +23,7 @@ def main() -> int:
     values = absl_flags.FlagValues()
     flags.define(values)
     try:
-        config = flags.parse(values)
+        config = flags.parse(values, __doc__ or "")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,13 +12,12 @@ from pathlib import Path
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.doctor.identity import in_use
 from jaxswarm.swarm import ports
+from jaxswarm.swarm.clocks import MAX_SKEW_S
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht import Link, LinkError, check_addresses, peer_in
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import open_identity
 
-MAX_SKEW_S = 30.0
-"""Beyond it records get lost."""
 NOTED_SKEW_S = 5.0
 
 

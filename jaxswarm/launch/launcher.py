@@ -136,9 +136,10 @@ def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
         figure = plan.out / "curves.png"
         curves.draw(reports, figure)
         console.print(f"curves: {figure}", soft_wrap=True, highlight=False)
-    console.print(
-        f"TensorBoard: tensorboard --logdir {plan.out}\n"
+    lines = [
+        f"TensorBoard, if installed: tensorboard --logdir {plan.out}",
         f"what they said: {plan.directory(0) / JOURNAL_FILE}, and so for the others",
-        soft_wrap=True,
-        highlight=False,
-    )
+    ]
+    if not all(node.finished for node in nodes):
+        lines.append(f"to go on where they stopped: {plan.again()}")
+    console.print("\n".join(lines), soft_wrap=True, highlight=False)

@@ -1,6 +1,7 @@
 """What the launcher is to start, and the command line that says so."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ class Plan:
         if address is not None:
             flags.append(f"{INITIAL_PEERS}{address}")
         return [*self.command, f"--config={self.config}", *flags, *self.overrides]
+
+    def again(self) -> str:
+        """The command that goes on with these nodes, for a shell."""
+        words = ["--nodes", str(self.nodes), "--config", self.config, "--out", str(self.out)]
+        if self.seed:
+            words.append(f"{SEED}{self.seed}")
+        return shlex.join(["python", "-m", "jaxswarm.launch", *words, *self.overrides])
 
 
 def parse(argv: Sequence[str]) -> Plan:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from jaxswarm.ending import SAME_REQUEST_S
 from jaxswarm.report.rundir import SUMMARY_FILE, NodeCard, Summary
 from jaxswarm.report.status import STATUS_FILE, Reading, read_reading
 
@@ -19,9 +20,6 @@ LOG_FILE = "log.txt"
 
 KILL_AFTER_S = 35.0
 """How long a node may take to end after SIGTERM: it writes a checkpoint and leaves its swarm."""
-
-ONE_REQUEST_S = 1.0
-"""Signals so close together are one request: coreutils' `timeout`, for one, sends each twice."""
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the kernel sends a process when its parent dies."""
@@ -139,7 +137,7 @@ class Stop:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         now = time.monotonic()
-        if now - self._heard_at > ONE_REQUEST_S:
+        if now - self._heard_at > SAME_REQUEST_S:
             self.asked += 1
             self._heard_at = now
 

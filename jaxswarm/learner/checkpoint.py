@@ -121,36 +121,21 @@ class Checkpointer:
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from error
 
-    def restore(self, abstract_state: Tree, step: int | None = None) -> tuple[Tree, dict[str, Any]]:
-        """Reads a checkpoint onto the devices.
+    def restore(self, abstract_state: Tree) -> tuple[Tree, dict[str, Any]]:
+        """Reads the last whole checkpoint onto the devices.
+
+        Damaged ones after it are put aside and noted in `put_aside`, so that the run can save those
+        steps again.
 
         Args:
           abstract_state: `jax.ShapeDtypeStruct` with shardings, in the tree that was saved.
-          step: which; None: the last whole one. Damaged ones after it are put aside and noted in
-            `put_aside`, so that the run can save those steps again.
 
         Returns:
           The state, and the metadata that was given to `save`.
 
         Raises:
-          InputError: there is no such checkpoint, all are damaged, or it is of another model.
+          InputError: there is none, all are damaged, or it is of another model.
         """
-        if step is None:
-            return self._restore_last_whole(abstract_state)
-        return self._read(abstract_state, step)
-
-    def close(self) -> None:
-        """Waits for what is being written, and ends the background thread.
-
-        Raises:
-          InputError: the last checkpoint could not be written.
-        """
-        try:
-            self._manager.close()
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
-
-    def _restore_last_whole(self, abstract_state: Tree) -> tuple[Tree, dict[str, Any]]:
         damaged: list[tuple[int, DamagedError]] = []
         for step in reversed(steps(self._directory)):
             try:
@@ -163,11 +148,25 @@ class Checkpointer:
             return restored
         if damaged:
             raise damaged[0][1]
-        raise self._no_such(None)
+        raise InputError(
+            f"checkpoint in {self._directory}",
+            got="none",
+            expected="at least one",
+            remedy="name another directory",
+        )
+
+    def close(self) -> None:
+        """Waits for what is being written, and ends the background thread.
+
+        Raises:
+          InputError: the last checkpoint could not be written.
+        """
+        try:
+            self._manager.close()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
 
     def _read(self, abstract_state: Tree, step: int) -> tuple[Tree, dict[str, Any]]:
-        if step not in steps(self._directory):
-            raise self._no_such(step)
         saved = Saved.open(self._directory / str(step))
         metadata = dict(saved.metadata)
         model = metadata.pop(MODEL, {})
@@ -183,14 +182,6 @@ class Checkpointer:
         )
         tree = jax.tree.structure(abstract_state)
         return jax.tree.unflatten(tree, [arrays[name] for name in wanted]), metadata
-
-    def _no_such(self, step: int | None) -> InputError:
-        return InputError(
-            f"checkpoint in {self._directory}",
-            got=f"steps {steps(self._directory)}",
-            expected="at least one" if step is None else f"step {step} among them",
-            remedy="name another directory or step",
-        )
 
     def _put_aside(self, step: int, error: DamagedError) -> None:
         place = self._directory / f"{DAMAGED}-{step}"

@@ -25,7 +25,7 @@ class Learner:
     """Parameters, optimizer state and reference on a mesh. Arrays in, arrays out.
 
     Its two programs, `_generate` and `_step`, are all that runs on the devices in a round. Each
-    compiles once per bucket of prompt and completion length.
+    compiles once per bucket of prompt length, and of rows where completions are packed.
     """
 
     def __init__(

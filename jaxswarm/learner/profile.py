@@ -37,7 +37,7 @@ class Profile:
     def __init__(self) -> None:
         """Empty until the traced block is over."""
         self.seconds: dict[str, float] = {}
-        """By part of `PARTS`; they add up to the wall time of the block. None without a trace."""
+        """By part of `PARTS`; they add up to the wall time of the block. Empty without a trace."""
         self.missing = ""
         """Why there is no trace."""
 

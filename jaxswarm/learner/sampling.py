@@ -28,7 +28,10 @@ class Sampling:
         ):
             if not ok:
                 raise InputError(
-                    f"sampling {name}", got=got, expected=expected, remedy="change that setting"
+                    f"generation.{name}",
+                    got=got,
+                    expected=expected,
+                    remedy=f"set --config.generation.{name}",
                 )
 
 

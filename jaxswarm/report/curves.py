@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxswarm.records import Position, Stage
-from jaxswarm.report.reports import CONSENSUS, Reports, StageReport, whole_rounds
+from jaxswarm.records import Stage
+from jaxswarm.report.reports import CONSENSUS, Reports, whole_rounds
 
 Point = tuple[float, float]
 
@@ -38,12 +38,6 @@ def draw(nodes: Mapping[str, Reports], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _latest(reports: Reports) -> list[StageReport]:
-    """One report for each position, in the order of time."""
-    by_position: dict[Position, StageReport] = {r.position: r for r in reports.stages}
-    return sorted(by_position.values(), key=lambda report: report.seconds)
-
-
 def _round_rewards(reports: Reports) -> list[Point]:
     """The mean over a round's stages, at its end; rounds that lack a stage are left out."""
     return [
@@ -53,12 +47,12 @@ def _round_rewards(reports: Reports) -> list[Point]:
 
 
 def _consensus(reports: Reports) -> list[Point]:
-    resolved = [r for r in _latest(reports) if r.position.stage is Stage.RESOLVE]
+    resolved = [r for r in reports.stages if r.position.stage is Stage.RESOLVE]
     return [(r.seconds, r.reward_parts[CONSENSUS]) for r in resolved if CONSENSUS in r.reward_parts]
 
 
 def _answers_right(reports: Reports) -> list[Point]:
-    answered = [r for r in _latest(reports) if r.position.stage is Stage.ANSWER]
+    answered = [r for r in reports.stages if r.position.stage is Stage.ANSWER]
     return [(report.seconds, report.correct_rate) for report in answered]
 
 
@@ -67,11 +61,11 @@ def _held_out(reports: Reports) -> list[Point]:
 
 
 def _losses(reports: Reports) -> list[Point]:
-    return [(report.seconds, report.loss) for report in _latest(reports)]
+    return [(report.seconds, report.loss) for report in reports.stages]
 
 
 def _lengths(reports: Reports) -> list[Point]:
-    return [(report.seconds, report.completion_length) for report in _latest(reports)]
+    return [(report.seconds, report.completion_length) for report in reports.stages]
 
 
 PANELS: tuple[tuple[str, Callable[[Reports], Sequence[Point]]], ...] = (

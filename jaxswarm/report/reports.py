@@ -5,6 +5,7 @@ Whoever draws curves reads them here and needs no TensorBoard.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class StageReport:
     late_unused: int = 0
     """Such outputs that no prompt could show any more."""
     external: int = 0
-    """Completions of peers that were learnt from in place of own ones."""
+    """Completions of peers that stood in groups in place of own ones."""
     stages: int = len(STAGES)
     """That a round of this node has."""
 
@@ -96,7 +97,7 @@ class HeldOutReport:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """All that one node has reported, in the order of time.
+    """All that one node has reported, in the order of time, each stage once.
 
     `unreadable` counts lines that a kill or another hand has torn.
     """
@@ -107,15 +108,9 @@ class Reports:
 
 
 def whole_rounds(reports: Iterable[StageReport]) -> tuple[tuple[StageReport, ...], ...]:
-    """The reports of each round that lacks no stage, in the order of the rounds.
-
-    A stage that was played again after a kill stands twice among the reports; its last one counts.
-    """
-    last = {report.position: report for report in reports}
-    by_round: dict[int, list[StageReport]] = {}
-    for position in sorted(last):
-        by_round.setdefault(position.round, []).append(last[position])
-    return tuple(tuple(found) for found in by_round.values() if len(found) == found[0].stages)
+    """The reports of each round that lacks no stage, in the order of `Reports.stages`."""
+    rounds = (tuple(found) for _, found in groupby(reports, lambda r: r.position.round))
+    return tuple(found for found in rounds if len(found) == found[0].stages)
 
 
 def to_json(report: StageReport | HeldOutReport) -> dict[str, Any]:

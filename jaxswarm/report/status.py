@@ -37,7 +37,7 @@ class Status:
     """What a node does, as it last said."""
 
     node: str
-    """The name a person knows it by, such as "node-0" or the start of its peer id."""
+    """The name a person knows it by: its output directory's, such as "node-0"."""
     position: Position
     rounds: int | None
     """How many rounds the run has; None: it goes on until it is stopped."""
@@ -251,6 +251,6 @@ def _words(reading: Reading, now: float) -> tuple[str, ...]:
         f"{status.phase} ({duration(now - reading.phase_began_at)})",
         "" if left is None else f"ETA {duration(left)}",
         f"{status.peers} peer{'' if status.peers == 1 else 's'}",
-        "" if status.tokens_per_s is None else f"{status.tokens_per_s:.0f} tokens/s",
+        "" if status.tokens_per_s is None else f"{status.tokens_per_s:,.0f} tokens/s",
         "" if status.reward is None else f"reward {status.reward:.2f}",
     )

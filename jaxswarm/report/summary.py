@@ -3,30 +3,26 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from jaxswarm.records import STAGES, Position
+from jaxswarm.records import STAGES
 from jaxswarm.report.reports import Reports, StageReport, whole_rounds
 from jaxswarm.report.rundir import Summary
 
 
 def summarise(reports: Reports, *, finished: bool) -> Summary:
-    """The summary of all that a node has reported.
-
-    A stage that was played again after a kill stands twice among the reports; its last one counts.
-    """
-    last: dict[Position, StageReport] = {report.position: report for report in reports.stages}
+    """The summary of all that a node has reported."""
     whole = whole_rounds(reports.stages)
-    asked = {position.round: report.questions for position, report in last.items()}
+    asked = {report.position.round: report.questions for report in reports.stages}
     held_out = reports.held_out
     return Summary(
         finished=finished,
         rounds=len(whole),
         questions=sum(asked.values()),
-        mean_reward=_by_stage(last.values()),
+        mean_reward=_by_stage(reports.stages),
         first_round_reward=_mean(stage.reward for stage in whole[0]) if whole else None,
         last_round_reward=_mean(stage.reward for stage in whole[-1]) if whole else None,
         held_out_before=held_out[0].accuracy if held_out else None,
         held_out_after=held_out[-1].accuracy if len(held_out) > 1 else None,
-        outputs_read=sum(report.outputs_read for report in last.values()),
+        outputs_read=sum(report.outputs_read for report in reports.stages),
         refused=reports.stages[-1].refused if reports.stages else {},
     )
 

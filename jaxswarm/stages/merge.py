@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from jaxswarm.errors import InputError
 from jaxswarm.records import Discussion, PeerText, Reply, Stage, StageOutput
 from jaxswarm.stages.answers import final_answer
 from jaxswarm.stages.votes import vote_of
@@ -18,12 +17,11 @@ PUBLISH_POLICIES = ("best", "first", "majority")
 class Merged:
     """What a stage leaves behind for the next one.
 
-    `used` counts the peers' texts that are now shown, own ones not included; `refused` counts those
-    left out, by reason. Texts beyond the limit of peers are neither.
+    `refused` counts the texts that can't be used, by reason; those beyond the limit of peers are
+    none of them.
     """
 
     discussions: tuple[Discussion, ...]
-    used: int
     refused: Mapping[str, int]
 
 
@@ -53,27 +51,18 @@ def choose(
     Returns:
       An index into `texts`; the earliest of equals. A group of which nobody says anything gives its
       first.
-
-    Raises:
-      InputError: no such policy.
     """
+    assert policy in PUBLISH_POLICIES, policy
     if policy == "first":
         return 0
     if policy == "best":
         return max(range(len(texts)), key=lambda index: totals[index])
-    if policy == "majority":
-        said = [
-            vote_of(stage, text, discussion) if stage == Stage.CRITIQUE else final_answer(text)
-            for text in texts
-        ]
-        counts = Counter(word for word in said if word)
-        return said.index(counts.most_common(1)[0][0]) if counts else 0
-    raise InputError(
-        "--config.stages.publish",
-        got=policy,
-        expected=" or ".join(PUBLISH_POLICIES),
-        remedy="choose one of them",
-    )
+    said = [
+        vote_of(stage, text, discussion) if stage == Stage.CRITIQUE else final_answer(text)
+        for text in texts
+    ]
+    counts = Counter(word for word in said if word)
+    return said.index(counts.most_common(1)[0][0]) if counts else 0
 
 
 def select_peers(
@@ -124,7 +113,7 @@ def merge(
       max_peer_chars: longest text of a peer to show.
 
     Returns:
-      The discussions, in their order, and the counts of what was shown and refused. Reasons:
+      The discussions, in their order, and the counts of what was refused. Reasons:
       "unknown question", "repeated" (a peer's second text for one question), "blank text",
       "too long".
     """
@@ -149,7 +138,7 @@ def merge(
             seen.add(key)
             by_question[reply.question_id].append(PeerText(output.peer, reply.text, reply.vote))
 
-    merged, used = [], 0
+    merged = []
     for discussion in discussions:
         question_id = discussion.question.id
         shown = select_peers(
@@ -158,9 +147,8 @@ def merge(
             limit,
             f"{swarm_seed}\n{own.position.round}\n{question_id}",
         )
-        used += sum(text.peer != own.peer for text in shown)
         merged.append(_fill(stage, discussion, shown))
-    return Merged(tuple(merged), used, MappingProxyType(dict(refused)))
+    return Merged(tuple(merged), MappingProxyType(dict(refused)))
 
 
 def _fill(stage: Stage, discussion: Discussion, shown: tuple[PeerText, ...]) -> Discussion:

@@ -35,10 +35,6 @@ class Access:
     key: bytes | None = field(default=None, repr=False)
     allowed: frozenset[str] | None = None
 
-    @property
-    def is_private(self) -> bool:
-        return self.key is not None or self.allowed is not None
-
     def including(self, peer: str) -> "Access":
         """The same, with one peer more on the list if there is one: oneself."""
         return self if self.allowed is None else replace(self, allowed=self.allowed | {peer})

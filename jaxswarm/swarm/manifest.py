@@ -4,13 +4,26 @@ So it lives as long as any member does, whoever started the swarm, and needs no 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 from jaxswarm.errors import InputError
 
 PROTOCOL = 3
 """The rules of the rounds and the meaning of the records. The packing has a version of its own."""
+
+AGREE_BY: Mapping[str, str] = MappingProxyType(
+    {
+        "data": "give the same training data by --config.data.*",
+        "question_seed": "set --config.swarm.seed to that",
+        "questions_per_round": "set --config.stages.questions to that",
+        "prompts": "set --config.stages.prompts to that, in the same version of jaxswarm",
+        "mode": "set --config.swarm.mode to that",
+        "protocol": "use the same version of jaxswarm",
+    }
+)
+"""How a node comes to agree in each field."""
 
 Fields = tuple[tuple[str, int | str], ...]
 """A manifest as it travels: (name, value) in the order of the names, whatever fields it has."""
@@ -56,5 +69,6 @@ def check(own: Fields, others: Iterable[Fields]) -> None:
         f"the swarm's manifest, field {name!r}",
         got=mine.get(name),
         expected=f"{theirs.get(name)!r}, as the swarm's members have it",
-        remedy="take the swarm's value, or join another swarm or start one under another name",
+        remedy=f"{AGREE_BY.get(name, AGREE_BY['protocol'])}, or join or start another swarm by "
+        "--config.swarm.name",
     )

@@ -39,11 +39,6 @@ class Shelf:
         self._bytes = 0
         self._swept_at = 0.0
 
-    @property
-    def kept_bytes(self) -> int:
-        """What everything that is kept costs together."""
-        return self._bytes
-
     def take(self, key: bytes, owner: bytes, value: bytes, expiration: float, now: float) -> bool:
         """Keeps a record that passed the gate until it expires.
 

@@ -108,6 +108,7 @@ def test_nodes_join_the_first_one_and_the_end_shows_what_each_did(tmp_path: Path
         assert cells == [f"node-{index}", "finished", *figures, "forged 1"]
     assert f"curves: {tmp_path / 'curves.png'}" in shown
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+    assert "to go on" not in shown
 
 
 def test_a_node_that_dies_is_named_with_its_last_words_and_the_others_go_on(tmp_path: Path):
@@ -119,6 +120,8 @@ def test_a_node_that_dies_is_named_with_its_last_words_and_the_others_go_on(tmp_
     assert ["finished" in row for row in rows] == [True, False, True]
     assert "exit code 7" in rows[1]
     assert "1.00 → 1.00" in rows[1], "what it had reported before counts"
+    again = f"python -m jaxswarm.launch --nodes 3 --config tiny.py --out {tmp_path} "
+    assert f"to go on where they stopped: {again}--config.act=1:die --config.rounds=3" in shown
 
 
 def test_without_the_first_node_no_other_is_started(tmp_path: Path):

@@ -47,12 +47,6 @@ def test_answers_held_out_accuracy_loss_and_length_stand_where_they_were_measure
     assert points("completion/length", TWO_ROUNDS)[0] == (10.0, 40.0)
 
 
-def test_a_stage_that_was_done_again_after_a_kill_counts_once_as_done_last():
-    again = replace(TWO_ROUNDS, stages=(*TWO_ROUNDS.stages[:3], stage(0, 2, 45.0, 9.0)))
-    assert points("reward/total", again) == [(45.0, 4.0)]
-    assert [x for x, _ in points("train/loss", again)] == [10.0, 20.0, 45.0]
-
-
 @pytest.mark.parametrize("nodes", [1, 12])
 def test_the_picture_of_what_the_nodes_wrote_is_a_png(tmp_path: Path, nodes: int):
     reports = {}

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stage_examples import answer, critique, discussion, resolve
 
-from jaxswarm.errors import InputError
 from jaxswarm.records import (
     NONE_RIGHT,
     Discussion,
@@ -72,13 +71,6 @@ def test_majority_of_critiques_goes_by_the_named_answer() -> None:
 def test_majority_of_a_tie_or_of_nothing_is_the_earliest() -> None:
     assert choose("majority", Stage.ANSWER, ["x", *GROUP[:2]], [0, 0, 1], discussion()) == 1
     assert choose("majority", Stage.ANSWER, ["x", "y"], [0, 1], discussion()) == 0
-
-
-def test_an_unknown_policy_is_refused_by_name() -> None:
-    with pytest.raises(
-        InputError, match=r"stages\.publish: got 'worst'; expected best or first or majority"
-    ):
-        choose("worst", Stage.ANSWER, GROUP, [0] * 6, discussion())
 
 
 def test_the_published_record_carries_the_vote_by_content() -> None:
@@ -155,7 +147,7 @@ def test_after_the_answer_stage_the_discussions_hold_the_answers() -> None:
     assert {text.text for text in second.answers} == {"a2", "b2"}
     assert (first.question, second.question) == (FIRST, SECOND)
     assert first.critiques == second.critiques == ()
-    assert (result.used, dict(result.refused)) == (3, {})
+    assert dict(result.refused) == {}
 
 
 def test_after_the_critique_stage_critiques_with_their_votes_join_the_answers() -> None:
@@ -185,7 +177,6 @@ def test_a_node_without_peers_learns_from_its_own_texts() -> None:
         (PeerText("a", "a1"),),
         (PeerText("a", ""),),
     ]
-    assert result.used == 0
 
 
 def test_unusable_texts_are_refused_whole_and_counted_by_reason() -> None:
@@ -202,7 +193,6 @@ def test_unusable_texts_are_refused_whole_and_counted_by_reason() -> None:
     first, second = result.discussions
     assert set(first.answers) == {PeerText("a", "y" * 101), PeerText("d", "d1")}
     assert second.answers == (PeerText("a", "a2"),)
-    assert result.used == 1
 
 
 def test_the_number_of_texts_is_bounded_and_the_choice_differs_by_question_and_round() -> None:

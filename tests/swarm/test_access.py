@@ -81,7 +81,7 @@ def test_with_secret_and_list_both_are_needed() -> None:
 
 def test_an_open_swarm_takes_everybody_and_seals_nothing() -> None:
     everybody = access.load("s", "", "")
-    assert not everybody.is_private
+    assert everybody == Access()
     assert everybody.admits(PEER, b"") == everybody.admits(OTHER, everybody.proof(OTHER)) is True
     assert everybody.seal(b"text", PLACE, PEER) == everybody.unseal(b"text", PLACE, PEER) == b"text"
 

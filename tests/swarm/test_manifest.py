@@ -24,6 +24,11 @@ def test_the_field_that_differs_is_named_with_both_values(field: str, value: obj
     assert f"field {field!r}: got {getattr(OWN, field)!r}; expected {value!r}" in str(caught.value)
 
 
+@pytest.mark.parametrize("field", OWN.__slots__)
+def test_each_field_says_how_to_come_to_agree(field: str) -> None:
+    assert "jaxswarm" in manifest.AGREE_BY[field] or "--config." in manifest.AGREE_BY[field]
+
+
 def test_where_all_differs_the_protocol_is_named() -> None:
     with pytest.raises(InputError, match="field 'protocol'"):
         manifest.check(OWN.fields(), [dataclasses.replace(OWN, **OTHERS).fields()])

@@ -89,7 +89,7 @@ def test_where_all_is_too_much_the_largest_gives_way_and_the_small_ones_stay() -
     for n in range(50):
         outcome = is_taken(shelf, f"k{n}", f"greedy {n}", now=100.0, size=8000)
         assert outcome in (True, Reason.TOO_MANY)
-    assert shelf.kept_bytes <= LIMITS.max_kept_bytes_in_all
+    assert shelf._bytes <= LIMITS.max_kept_bytes_in_all
     assert is_taken(shelf, "small too", "t", now=100.0)
     assert owners(shelf, "small", 101.0) == {"s"}
     assert owners(shelf, "small too", 101.0) == {"t"}
@@ -109,7 +109,7 @@ def test_its_books_are_right_and_its_bounds_hold_whatever_comes(seed: int) -> No
             owner: {k: o[owner] for k, o in shelf._owners_of.items() if owner in o}
             for owner in books
         }
-        assert shelf.kept_bytes == sum(shelf._bytes_of.values()) <= LIMITS.max_kept_bytes_in_all
+        assert shelf._bytes == sum(shelf._bytes_of.values()) <= LIMITS.max_kept_bytes_in_all
         assert all(len(kept) <= LIMITS.max_kept for kept in books.values())
         assert all(size <= LIMITS.max_kept_bytes for size in shelf._bytes_of.values())
         assert all(len(o) <= LIMITS.max_members for o in shelf._owners_of.values())

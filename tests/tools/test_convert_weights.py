@@ -159,7 +159,7 @@ def test_tensors_that_do_not_fit_are_named_and_nothing_is_written(
     tensors = load_file(source / "model.safetensors")
     spoil(tensors)
     save_file(tensors, source / "model.safetensors")
-    assert convert(source, tmp_path / "out", form) == 1
+    assert convert(source, tmp_path / "out", form) == 2
     assert named in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [source]
 
@@ -172,7 +172,7 @@ def test_a_target_that_is_taken_is_refused_and_stays_as_it_is(
     inside = target / "kept" if taken == "directory" else target
     inside.parent.mkdir(exist_ok=True)
     inside.write_text("precious")
-    assert convert(model_directory, target, "hf") == 1
+    assert convert(model_directory, target, "hf") == 2
     assert "expected a directory that does not exist yet" in capsys.readouterr().err
     assert inside.read_text() == "precious"
 
@@ -198,10 +198,10 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(model_directory, tmp_p
     if mount.returncode:
         pytest.skip(f"a small file system can't be mounted here: {mount.stderr.strip()}")
     try:
-        assert convert(model_directory, disk / "out", "hf") == 1
+        assert convert(model_directory, disk / "out", "hf") == 2
         assert "free space for" in capsys.readouterr().err
         assert not any(disk.iterdir())
-        assert convert(model_directory, disk / "out", "hf", "bfloat16") == 1
+        assert convert(model_directory, disk / "out", "hf", "bfloat16") == 2
         assert "No space left on device" in capsys.readouterr().err
         assert not any(disk.iterdir())
     finally:
@@ -226,7 +226,7 @@ def test_the_command_ends_with_one_line_and_a_status(tmp_path):
     flags = ["--source", tmp_path / "absent", "--target", tmp_path / "out", "--format", "hf"]
     command = [sys.executable, "-m", "tools.convert_weights", *map(str, flags)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: model source: got ")
     assert done.stderr.count("\n") == 1

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         convert(flags.source, flags.target, flags.format, flags.dtype)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -46,8 +46,6 @@ class Problem:
 
     question: str
     steps: tuple[Step, ...]
-    numbers: tuple[int, ...]
-    template: Template
 
     @property
     def answer(self) -> int:
@@ -103,7 +101,7 @@ def draw(random_: random.Random, templates: Sequence[Template], held_out: bool) 
         if is_held_out(numbers) == held_out and work(steps) is not None:
             break
     text = template.text.format(**_draw_words(random_), **slots)
-    return Problem(text, steps, numbers, template)
+    return Problem(text, steps)
 
 
 def draw_distinct(
