@@ -15,6 +15,7 @@ from jaxswarm.swarm import codec, keys
 from jaxswarm.swarm.codec import Heartbeat, RefusedError
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.dht_guard import Gatekeeper
+from jaxswarm.swarm.dht_packing import Packing
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import owner_tag, peer_of_packed
 
@@ -31,6 +32,7 @@ class Target:
         self._gate = Gate("fuzz", LIMITS)
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._gatekeeper = Gatekeeper(key, self._gate)
+        self._packing = Packing(LIMITS.max_members)
         self._tag = _packed(owner_tag(key.public_key()))
         self._place = keys.record_id(keys.members("fuzz"))
 
@@ -39,7 +41,14 @@ class Target:
         self.inputs += 1
         if not data:
             return
-        readers = (self._decode, self._decode, self._admit, self._tag_of, self._validate)
+        readers = (
+            self._decode,
+            self._decode,
+            self._admit,
+            self._tag_of,
+            self._validate,
+            self._unpack,
+        )
         reader = readers[data[0] % len(readers)]
         try:
             outcome = reader(data[1:])
@@ -74,6 +83,13 @@ class Target:
         record = DHTRecord(self._place, tag, value, time.time() + 9.0)
         return "accepted" if self._gatekeeper.validate(record) else "refused"
 
+    def _unpack(self, data: bytes) -> str:
+        try:
+            found = self._packing.loads(data)
+        except ValueError:
+            return "neither payload nor dictionary"
+        return "payload" if isinstance(found, bytes) else "dictionary"
+
 
 def seeds() -> list[bytes]:
     """Sound inputs for every reader, from which the fuzzer sets out."""
@@ -91,11 +107,15 @@ def seeds() -> list[bytes]:
     ]
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     tag: Any = msgpack.packb(owner_tag(key.public_key()))
+    entries = [[owner_tag(key.public_key()), record, 5e9] for record in records]
+    dictionary = msgpack.ExtType(0x50, _packed([float("inf"), 5e9, entries]))
     signed = [record + b"[signature:" + b"QUJD" * 86 + b"]" for record in records]
     return [bytes([0]) + record for record in records] + [
         bytes([2]) + records[2],
         bytes([3]) + tag,
         bytes([4]) + tag,
+        bytes([5]) + _packed(dictionary),
+        bytes([5]) + _packed(records[0]),
         *(bytes([4]) + record for record in signed),
     ]
 

@@ -6,6 +6,7 @@ packs to the same bytes, always. Who signed it and under which key it lay is the
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -110,6 +111,8 @@ def _heartbeat(body: list[Any]) -> Heartbeat:
         _require(isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is str)
         _require(type(pair[1]) in (int, str))
         _require(all(_is_text(part, MAX_FIELD_CHARS) for part in pair if type(part) is str))
+    names = [name for name, _ in manifest]
+    _require(all(a < b for a, b in pairwise(names)))  # so equal manifests have equal fields
     fields = tuple((name, value) for name, value in manifest)
     position = _position(round_, stage_index)
     return Heartbeat(position, published, waiting, gone, session, fields)

@@ -1,6 +1,6 @@
 """The link to the network: one hivemind DHT node and its p2p daemon.
 
-With dht_guard.py the only importer of hivemind.
+The other importers of hivemind: dht_guard.py, dht_packing.py, and addresses.py.
 
 `DHTNode` on the caller's event loop, never `hivemind.DHT`: that forks, which is unsafe once JAX
 runs, and its pipe breaks on messages of tens of kilobytes. Three things are done otherwise than
@@ -20,7 +20,6 @@ import asyncio
 import logging
 import math
 import os
-import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -31,8 +30,8 @@ from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttribut
 from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
 
-from jaxswarm.errors import InputError
 from jaxswarm.swarm import dht_guard, keys, ports
+from jaxswarm.swarm.addresses import peer_in
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
@@ -53,34 +52,6 @@ Found = Mapping[bytes, tuple[bytes, float]]
 
 class LinkError(Exception):
     """The daemon doesn't start, doesn't answer or has died."""
-
-
-def check_addresses(config: DhtConfig) -> None:
-    """Raises InputError for an address that can't be one, before anything is started."""
-    for flag, addresses in (
-        ("initial_peers", config.initial_peers),
-        ("host_maddrs", config.host_maddrs),
-        ("announce_maddrs", config.announce_maddrs),
-    ):
-        for address in addresses:
-            expected = _fault(flag, address)
-            if expected:
-                raise InputError(
-                    f"swarm.{flag}",
-                    got=address,
-                    expected=expected,
-                    remedy="correct it; a running node prints the addresses by which to join it",
-                )
-
-
-def peer_in(maddr: str) -> str:
-    """The id of the peer to which a multiaddr leads: its last /p2p/ part, after any relay."""
-    return maddr.rpartition("/p2p/")[2]
-
-
-def leads_to(maddr: str) -> str | None:
-    """The id of the peer to which a multiaddress leads; None if it is none that can be dialled."""
-    return None if _fault("initial_peers", maddr) else peer_in(maddr)
 
 
 class Link:
@@ -122,13 +93,14 @@ class Link:
         os.environ.setdefault("GOLOG_LOG_LEVEL", "FATAL")  # the daemon's own log
         hosts = previous.hosts if previous else config.host_maddrs
         await ports.wait_until_free(hosts)
+        p2p: Any = None
         try:
             # Else hivemind would make a new key there, and this node would be another peer.
             if identity.put_back():
                 raise LinkError(f"its identity file {identity.path} was gone; written again")
             # Longer than hivemind's own patience: it ends the daemon that it has waited for.
             async with asyncio.timeout(config.startup_timeout_s + STOP_TIMEOUT_S):
-                p2p: Any = await GuardedP2P.create(  # hivemind says P2P, whatever the class
+                p2p = await GuardedP2P.create(  # hivemind says P2P, whatever the class
                     identity_path=str(identity.path),
                     host_maddrs=hosts,
                     announce_maddrs=config.announce_maddrs or None,
@@ -154,12 +126,16 @@ class Link:
                     blacklist_time=5.0,
                     backoff_rate=1.0,
                 )
-                dht_guard.put_on_guard(node.protocol, gate, previous and previous._node.protocol)
+                dht_guard.put_on_guard(node, gate, previous and previous._node)
                 visible = [str(maddr) for maddr in await p2p.get_visible_maddrs()]
-        except TimeoutError as error:
-            raise LinkError(f"no p2p daemon after {config.startup_timeout_s:g} s") from error
-        except (EOFError, P2PDaemonError, OSError) as error:
-            raise LinkError(str(error)) from error
+        except BaseException as error:
+            if p2p:  # else it would keep the port from the next one
+                await _end(p2p)
+            if isinstance(error, TimeoutError):
+                raise LinkError(f"no p2p daemon after {config.startup_timeout_s:g} s") from error
+            if isinstance(error, (EOFError, P2PDaemonError, OSError, ValueError)):
+                raise LinkError(str(error)) from error
+            raise
         assert str(p2p.peer_id) == identity.peer, (p2p.peer_id, identity.peer)
         return cls(p2p, node, config, ports.taken(hosts, visible), gate)
 
@@ -211,7 +187,7 @@ class Link:
                 if await self._node.protocol.call_ping(peer) is None:
                     return False
                 await self._node.find_nearest_nodes([self._node.node_id])
-        except (TimeoutError, EOFError, P2PDaemonError, OSError):
+        except Exception:  # noqa: BLE001 as for `store`
             return False
         return True
 
@@ -251,8 +227,12 @@ class Link:
         """The peers to which the daemon holds a connection, each with an address that leads to it.
 
         Raises:
-          LinkError: the daemon is dead or hangs.
+          LinkError: the daemon is dead or hangs, or this node no longer hears it.
         """
+        client: Any = self._p2p._client
+        if client.control._read_task.done():
+            # An answer that comes just as its call is given up ends hivemind's reader (1.1.12).
+            raise LinkError("the p2p daemon is no longer heard")
         infos = await _answer(self._p2p.list_peers())
         return {
             str(info.peer_id): f"{info.addrs[0]}/p2p/{info.peer_id}" for info in infos if info.addrs
@@ -275,13 +255,17 @@ class Link:
     async def stop(self) -> None:
         """Ends the daemon, by force if it hangs."""
         self._node.is_alive = False
-        child: Any = self._p2p._child
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._p2p.shutdown()
-        except TimeoutError:
-            child.kill()  # a stopped process takes no other signal
-            await child.wait()
+        await _end(self._p2p)
+
+
+async def _end(p2p: GuardedP2P) -> None:
+    child: Any = p2p._child
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await p2p.shutdown()
+    except TimeoutError:
+        child.kill()  # a stopped process takes no other signal
+        await child.wait()
 
 
 async def _answer(question: Awaitable[Result]) -> Result:
@@ -291,17 +275,3 @@ async def _answer(question: Awaitable[Result]) -> Result:
             return await question
     except (TimeoutError, EOFError, P2PDaemonError, OSError) as error:
         raise LinkError(f"the p2p daemon doesn't answer: {error!r}") from error
-
-
-def _fault(flag: str, address: str) -> str | None:
-    """What was expected instead of this address; None if it will do."""
-    example = "a multiaddr like /ip4/203.0.113.7/tcp/31337"
-    try:
-        Multiaddr(address)
-    except (ValueError, TypeError):
-        return example + ("/p2p/<peer id>" if flag == "initial_peers" else "")
-    if flag == "initial_peers" and not all(address.rpartition("/p2p/")[::2]):
-        return f"{example}/p2p/<peer id>"
-    if flag == "announce_maddrs" and re.search(r"/(tcp|udp)/0(/|$)", address):
-        return "an announced address with its real port, not 0"
-    return None

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import arrivals, codec, rounds, waiting
+from jaxswarm.swarm.addresses import check_addresses
 from jaxswarm.swarm.agent import Agent
 from jaxswarm.swarm.config import DhtConfig
-from jaxswarm.swarm.dht import check_addresses
 from jaxswarm.swarm.identity import open_identity
 from jaxswarm.swarm.manifest import Manifest
 from jaxswarm.swarm.rounds import Member

@@ -1,18 +1,20 @@
 """What hivemind's node is given instead of parts of its own, since those trust every peer.
 
 By themselves they accept any record that claims no owner; keep whatever is stored, without bound;
-let a peer stand wherever in the key space it likes, so also on top of one key; and end a search at
-whoever says that its answer is good for ever.
+let a peer stand wherever in the key space it likes, so also on top of one key; end a search at
+whoever says that its answer is good for ever; unpack foreign bytes as deep as they are nested, down
+to the end of the process's stack; and refuse all that lies under a key for one bad record there.
 """
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hivemind.dht.crypto import RSASignatureValidator
-from hivemind.dht.protocol import DHTProtocol
-from hivemind.dht.routing import DHTID
+from hivemind.dht.node import DHTNode
+from hivemind.dht.routing import DHTID, RoutingTable
 from hivemind.dht.storage import DHTLocalStorage, DictionaryDHTValue
 from hivemind.dht.validation import DHTRecord
 from hivemind.p2p import P2P, P2PContext, PeerID
@@ -20,6 +22,7 @@ from hivemind.p2p.p2p_daemon_bindings.utils import P2PHandlerError
 from hivemind.utils.crypto import RSAPrivateKey
 from hivemind.utils.timed_storage import ValueWithExpiration, get_dht_time
 
+from jaxswarm.swarm.dht_packing import Packing
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import peer_of_packed
 from jaxswarm.swarm.refusal import Reason, RefusedError
@@ -39,21 +42,35 @@ def place_of(peer: PeerID) -> DHTID:
     return DHTID.generate(peer.to_base58())
 
 
-def put_on_guard(protocol: DHTProtocol, gate: Gate, previous: DHTProtocol | None) -> None:
-    """Bounds what a new node keeps, and has it believe nobody's word for its place.
+def put_on_guard(node: DHTNode, gate: Gate, previous: DHTNode | None) -> None:
+    """Bounds what a new node keeps and unpacks, and has it believe nobody's word for its place.
 
     Args:
-      previous: that of the node which this one replaces; what it kept for others lives on.
+      previous: the node which this one replaces; what it kept for others lives on.
     """
-    protocol.storage = previous.storage if previous else _Storage(gate)
+    protocol: Any = node.protocol
+    protocol.storage = previous.protocol.storage if previous else _Storage(gate)
     protocol.cache = _NoCache()
+    protocol.serializer = Packing(gate.limits.max_members)
+    node.blacklist.ban_counter = _NoCount()
     update, find = protocol.update_routing_table, protocol.call_find
 
     async def update_routing_table(
         node_id: DHTID | None, peer_id: PeerID, responded: bool = True
     ) -> None:
-        if node_id is None or node_id == place_of(peer_id):
-            await update(node_id, peer_id, responded)
+        if node_id is not None and node_id != place_of(peer_id):
+            return
+        if node_id is not None and responded:
+            _make_room(protocol.routing_table, node_id)
+        await update(node_id, peer_id, responded)
+
+    def keep_what_is_valid(key: bytes, dictionary: DictionaryDHTValue) -> bool:
+        with dictionary.freeze():
+            for subkey, (value, expiration) in list(dictionary.items()):
+                record = DHTRecord(key, protocol.serializer.dumps(subkey), value, expiration)
+                if not protocol.record_validator.validate(record):
+                    del dictionary[subkey]
+        return len(dictionary.data) > 0
 
     async def call_find(peer: PeerID, keys: Collection[DHTID]) -> Any:
         found = await find(peer, keys)
@@ -66,6 +83,7 @@ def put_on_guard(protocol: DHTProtocol, gate: Gate, previous: DHTProtocol | None
         }
 
     protocol.update_routing_table = update_routing_table
+    protocol._validate_dictionary = keep_what_is_valid
     protocol.call_find = call_find
 
 
@@ -212,6 +230,20 @@ class _NoCache(DHTLocalStorage):
 
     def store_subkey(self, *_: Any, **__: Any) -> bool:
         return False
+
+
+class _NoCount(Counter[PeerID]):
+    """Where each failure costs a peer as much as the first, nobody has to be remembered for it."""
+
+    def __setitem__(self, key: PeerID, value: int) -> None:
+        pass
+
+
+def _make_room(table: RoutingTable, node_id: DHTID) -> None:
+    """hivemind notes whoever calls, without bound, to take the place of one that is gone."""
+    waiting = table.buckets[table.get_bucket_index(node_id)].replacement_nodes
+    if node_id not in table and len(waiting) >= table.bucket_size:
+        del table[next(iter(waiting))]
 
 
 def _without_promises(item: ValueWithExpiration | None) -> ValueWithExpiration | None:

@@ -12,9 +12,10 @@ from random import Random
 
 from jaxswarm.errors import InputError
 from jaxswarm.swarm import clocks, contacts
+from jaxswarm.swarm.addresses import leads_to, peer_in
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.contacts import FIRST_RETRY_S, Contacts, Redial
-from jaxswarm.swarm.dht import Link, LinkError, leads_to, peer_in
+from jaxswarm.swarm.dht import Link, LinkError
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity
 

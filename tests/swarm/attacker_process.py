@@ -53,6 +53,14 @@ class AttackerProcess:
         how = {"tag": tag, "signed": signed, "signature": signature, "ttl_s": ttl_s}
         return self._do("offer", key, payload, to_victim=to_victim, in_cache=in_cache, **how)
 
+    def offer_together(self, key: str, payloads: dict[bytes, bytes]) -> bool | None:
+        """Offers one dictionary of payloads by tag, each signed with the attacker's own key."""
+        return self._do("offer_together", key, payloads)
+
+    def say_it_stands_at(self, place: bytes) -> None:
+        """From now on answers each call so, whatever its place is."""
+        self._do("say_it_stands_at", place)
+
     def flood(self, keys: list[str], payloads: list[bytes]) -> int:
         """Offers as many signed records, in calls of a hundred. How many the victim took."""
         return self._do("flood", keys, payloads)
@@ -147,6 +155,21 @@ class _Attacker:
             self._victim, [key_id], [value], [expiration], None if tag is None else [tag], in_cache
         )
         return answer and answer[0]
+
+    async def offer_together(self, key: str, payloads: dict[bytes, bytes]) -> bool | None:
+        from hivemind.dht.storage import DictionaryDHTValue
+
+        dictionary = DictionaryDHTValue()
+        for tag, payload in payloads.items():
+            key_id, value, expiration = self._record(key, payload, tag, True, b"", 60.0)
+            dictionary.store(tag, value, expiration)
+        answer = await self._node.protocol.call_store(
+            self._victim, [key_id], [dictionary], [expiration]
+        )
+        return answer and answer[0]
+
+    async def say_it_stands_at(self, place: bytes) -> None:
+        self._node.protocol.node_info.node_id = place
 
     async def flood(self, keys: list[str], payloads: list[bytes]) -> int:
         taken = 0

@@ -24,9 +24,9 @@ outputs = st.builds(
     positions,
     st.lists(st.builds(Reply, ids, clean_texts, votes), max_size=5).map(tuple),
 )
-fields = st.lists(
-    st.tuples(clean_texts, st.one_of(clean_texts, st.integers(-(2**63), 2**63))), max_size=16
-).map(tuple)
+fields = st.dictionaries(
+    clean_texts, st.one_of(clean_texts, st.integers(-(2**63), 2**63)), max_size=16
+).map(lambda manifest: tuple(sorted(manifest.items())))
 heartbeats = st.builds(
     Heartbeat,
     positions,
@@ -153,6 +153,12 @@ def test_a_round_is_a_bounded_whole_number(round_: object) -> None:
 @pytest.mark.parametrize("stage_index", [-1, 3, 1.0, False, None])
 def test_a_stage_is_one_of_three(stage_index: object) -> None:
     assert reason_for(packed_output(stage_index=stage_index)) == Reason.MALFORMED
+
+
+@pytest.mark.parametrize("manifest", [(("b", 1), ("a", 2)), (("a", 1), ("a", 1))])
+def test_a_manifest_has_each_field_once_in_the_order_of_the_names(manifest) -> None:
+    heartbeat = Heartbeat(Position(0, 0), True, False, False, 1, manifest)
+    assert reason_for(codec.encode_heartbeat(heartbeat)) == Reason.MALFORMED
 
 
 def test_text_that_is_no_utf8_is_malformed() -> None:

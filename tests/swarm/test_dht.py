@@ -9,8 +9,8 @@ from hivemind.p2p import P2P, PeerID
 
 from jaxswarm.errors import InputError
 from jaxswarm.swarm import keys
+from jaxswarm.swarm.addresses import check_addresses, peer_in
 from jaxswarm.swarm.config import DhtConfig
-from jaxswarm.swarm.dht import check_addresses, peer_in
 from jaxswarm.swarm.dht_exchange import DhtExchange
 from jaxswarm.swarm.identity import open_identity
 from jaxswarm.swarm.manifest import Manifest

@@ -11,6 +11,7 @@ import msgpack
 import psutil
 import pytest
 from attacker_process import AttackerProcess
+from hivemind.proto.dht_pb2 import StoreRequest
 from node_process import MANIFEST, NodeProcess, output, until
 
 from jaxswarm.records import Position, Reply, StageOutput
@@ -183,6 +184,38 @@ def test_calls_of_any_bytes_are_survived(victims, attacker, rpc: str) -> None:
     for request in (b"", b"\xff", b"\x0a\x02\x0a\xff", many_keys, many_keys * 1000, b"\0" * 1000):
         assert attacker.call_with(rpc, request)
     assert read_by_both(a, b) == [{"b"}, {"a"}]
+
+
+def test_bytes_nested_deeper_than_any_stack_are_survived(victims, attacker) -> None:
+    a, b = victims
+    nested: bytes = msgpack.packb([])
+    for _ in range(300):
+        nested = msgpack.packb(msgpack.ExtType(0x40, nested))
+    request = StoreRequest(
+        keys=[b"k" * 20],
+        subkeys=[b""],  # hivemind's mark of a dictionary
+        values=[nested],
+        expiration_time=[time.time() + 60.0],
+        in_cache=[False],
+    )
+    assert "ValueError" in attacker.call_with("rpc_store", request.SerializeToString())
+    assert read_by_both(a, b) == [{"b"}, {"a"}]
+
+
+def test_one_bad_entry_of_a_dictionary_hides_no_other(victims, attacker) -> None:
+    """As a holder with a clock of its own, or an ill will, hands it on."""
+    a, _ = victims
+    place = keys.output("test", POSITION, peer_of(attacker.tag))
+    good = output_of(peer_of(attacker.tag))
+    assert attacker.offer_together(place, {attacker.tag: good, tag_of(a): good})
+    assert attacker.ask(place).keys() == {attacker.tag}
+    assert a.call("refused") == {"forged": 1}
+
+
+def test_an_odd_answer_to_a_call_is_no_answer(node, attacker) -> None:
+    attacker.say_it_stands_at(b"x" * 21)
+    joined = node("c", initial_peers=(attacker.maddr,)).join()
+    joined.call("announce", POSITION, False)
 
 
 def test_a_peer_that_says_nothing_is_there_for_ever_hides_nothing(node, victims, attacker) -> None:
