@@ -11,6 +11,24 @@ EARLY, LATE = 10, 25
 SMALL = ("--config.stages.questions=4", "--config.grpo.group=4", "--config.generation.limit=32")
 
 
+@pytest.mark.parametrize(
+    ("kind", "late", "is_within"),
+    [
+        ("memory_mb", 105, True),
+        ("memory_mb", 106, False),
+        ("files", 107, False),
+        ("threads", 105, True),
+    ],
+)
+def test_a_twentieth_more_is_the_bound(kind: str, late: float, is_within: bool) -> None:
+    assert soak.within_bound({"node-0": {kind: {"early": 100, "late": late}}}) == is_within
+
+
+@pytest.mark.parametrize(("late", "is_within"), [(12, True), (13, False)])
+def test_of_what_there_are_few_two_may_come_on_top(late: float, is_within: bool) -> None:
+    assert soak.within_bound({"daemon": {"files": {"early": 10, "late": late}}}) == is_within
+
+
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
