@@ -8,7 +8,7 @@ ours are handed to the node, by `fatal`.
 import asyncio
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -29,7 +29,8 @@ from jaxswarm.swarm.shards import Shard
 from jaxswarm.swarm.uplink import OnEvent, Uplink
 
 KEPT_POSITIONS = 6
-"""Own outputs kept to be stored again: those of two rounds, which is what peers may still read."""
+"""Own outputs kept to be stored again: those of two rounds, which is what peers may still read. As
+many of others are kept for each partner."""
 LEAVE_TIMEOUT_S = 2.0
 BEATS_BEFORE_WARNING = 3
 
@@ -51,6 +52,8 @@ class Agent:
         # Who starts a swarm sets its manifest; who joins one learns it from the first company.
         self._accepted = not self._uplink.knew_others
         self._started = time.time()
+        self._session = int(self._started * 1000)
+        self._other_runs: dict[tuple[Shard, int], float] = {}
         self._says: Heartbeat | None = None
         self._news = asyncio.Event()
         self._own: dict[Position, bytes] = {}
@@ -94,14 +97,15 @@ class Agent:
 
     def say(self, position: Position, *, published: bool, waiting: bool) -> None:
         """What the heartbeat says from now on; it goes out at once."""
-        session = int(self._started * 1000)
-        self._says = Heartbeat(position, published, waiting, False, session, self._manifest)
+        self._says = Heartbeat(position, published, waiting, False, self._session, self._manifest)
         self._news.set()
 
     async def publish(self, output: StageOutput) -> bool:
         """Stores an output, and goes on trying in the background if that fails."""
+        self._own.pop(output.position, None)
         self._own[output.position] = codec.encode_output(output)
-        for position in sorted(self._own)[:-KEPT_POSITIONS]:
+        # The oldest goes, not the lowest: who was cut off ahead has come back to a lower round.
+        for position in list(self._own)[:-KEPT_POSITIONS]:
             del self._own[position]
             self._unstored.discard(position)
         self._unstored.add(output.position)
@@ -144,9 +148,13 @@ class Agent:
                 output = codec.decode(payload, peer, self._config.limits)
                 assert isinstance(output, StageOutput), "the gate lets nothing else under this key"
                 self._read[position, peer] = output
+        outputs = {p: self._read[position, p] for p in peers if (position, p) in self._read}
         for known in [key for key in self._read if key[0].round < position.round - 1]:
             del self._read[known]
-        return {p: self._read[position, p] for p in peers if (position, p) in self._read}
+        # Those of peers that are somewhere else, or say so, would add up.
+        for known in list(self._read)[: -KEPT_POSITIONS * self._config.limits.max_partners]:
+            del self._read[known]
+        return outputs
 
     @property
     def _round(self) -> int:
@@ -165,22 +173,32 @@ class Agent:
         self._news.set()
 
     async def _get(self, names: list[str], at_most_s: float, *, latest: bool) -> dict[str, Found]:
-        if not self._link:
+        """What lies under these keys, as far as it is here in time: a slow one costs no other."""
+        link = self._link
+        if not link:
             return {}
-        try:
-            async with asyncio.timeout(None if at_most_s == math.inf else at_most_s):
-                return await self._link.get(names, latest=latest)
-        except TimeoutError:
-            return {}
+
+        async def get(name: str) -> Mapping[str, Found]:
+            try:
+                async with asyncio.timeout(None if at_most_s == math.inf else at_most_s):
+                    return await link.get([name], latest=latest)
+            except TimeoutError:
+                return {}
+
+        answers = await asyncio.gather(*(get(name) for name in names))
+        return {name: found for answer in answers for name, found in answer.items()}
 
     async def _beat(self) -> bool:
         if not self._link or not self._says:
             return False
         payload = codec.encode_heartbeat(self._says)
         name = keys.members(self._config.name, self._neighbourhood.home)
-        # Later than the last one even if the clock was set back, else it would be no news.
-        expires = time.time() + self._config.member_ttl_s + HEARTBEAT_MARGIN_S
-        self._beat_expires = max(expires, self._beat_expires + 0.001)
+        # Later than the last one even if the clock was set back, else it would be no news; but no
+        # later than the gates of others allow.
+        now = time.time()
+        latest = now + self._config.limits.max_heartbeat_ttl_s
+        expires = now + self._config.member_ttl_s + HEARTBEAT_MARGIN_S
+        self._beat_expires = max(expires, min(self._beat_expires + 0.001, latest))
         return await self._link.store(name, self._identity.tag, payload, self._beat_expires)
 
     async def _store_outputs(self) -> None:
@@ -237,7 +255,7 @@ class Agent:
             heartbeat = codec.decode(payload, peer, self._config.limits)
             assert isinstance(heartbeat, Heartbeat), "the gate lets nothing else under this key"
             if peer == self._identity.peer:
-                self._check_session(heartbeat, expiration)
+                self._check_session(shard, heartbeat, expiration)
             else:
                 self._neighbourhood.hear(shard, peer, heartbeat, expiration, now)
 
@@ -246,15 +264,19 @@ class Agent:
         if not task.cancelled():
             self.fatal = task.exception()
 
-    def _check_session(self, heartbeat: Heartbeat, expiration: float) -> None:
-        """Raises if an older process than this one has beaten with our key since we started.
+    def _check_session(self, shard: Shard, heartbeat: Heartbeat, expiration: float) -> None:
+        """Raises if an older process than this one beats with our key: the younger one gives way.
 
-        The last heartbeat of an earlier run of this node is older than our start. Of two live
-        processes the younger one gives way.
+        The last heartbeat of an earlier run of this node is older than our start, or looks younger
+        because the clock was set back since; but no other follows it. Ours are to outlive it.
         """
+        if heartbeat.session == self._session:
+            return
+        self._beat_expires = max(self._beat_expires, expiration)
+        first_seen = self._other_runs.setdefault((shard, heartbeat.session), expiration)
         life_s = self._config.member_ttl_s + HEARTBEAT_MARGIN_S
-        written_since = expiration > self._started + life_s
-        if heartbeat.session < int(self._started * 1000) and written_since and not heartbeat.gone:
+        beats_on = expiration > max(first_seen, self._started + life_s)
+        if heartbeat.session < self._session and beats_on and not heartbeat.gone:
             raise InputError(
                 f"identity file {self._identity.path}",
                 got="in use by a live node elsewhere in the swarm",

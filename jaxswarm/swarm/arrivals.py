@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import rounds
@@ -34,10 +35,16 @@ def arrived(
     by_position: defaultdict[Position, list[str]] = defaultdict(list)
     for peer in rounds.in_turn(round_index, news)[:max_partners]:
         by_position[news[peer]].append(peer)
-    found: dict[str, StageOutput] = {}
-    for position, peers in sorted(by_position.items()):
+
+    def read(position: Position) -> Mapping[str, StageOutput]:
         left_s = max(0.0, deadline - time.monotonic())
-        found |= transport.read(position, sorted(peers), left_s)
+        return transport.read(position, sorted(by_position[position]), left_s)
+
+    found: dict[str, StageOutput] = {}
+    # All at once: who names a position for which nothing is found takes no time from the others.
+    with ThreadPoolExecutor(max(1, len(by_position))) as readers:
+        for outputs in readers.map(read, by_position):
+            found |= outputs
     return tuple(found[peer] for peer in sorted(found))
 
 

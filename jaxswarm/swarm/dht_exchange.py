@@ -112,6 +112,8 @@ class DhtExchange:
         return arrivals.arrived(self, seen, round_index, self._config.call_timeout_s, most)
 
     def target(self, position: Position, *, joining: bool = False) -> Position:
+        if self._joined.fatal:
+            raise self._joined.fatal
         # Who plays has just gathered, and heard all there is to hear.
         others = self.look(math.inf) if joining else self.peers()
         return rounds.go_on(position, others, joining=joining)

@@ -21,7 +21,9 @@ from jaxswarm.errors import InputError
 
 KEY_BITS = 2048
 MAX_KEY_BITS = 4096
-"""Larger keys of peers are refused: each check of a signature would cost more."""
+PUBLIC_EXPONENT = 65537
+"""Of every key that hivemind or libp2p makes. Larger keys of peers and other exponents are refused:
+each check of a signature would cost more."""
 
 _MAX_FILE_BYTES = 16 * 1024
 _KEY_TYPE_RSA = b"\x08\x00"  # protobuf: field 1, varint 0
@@ -97,7 +99,7 @@ def _make_or_put_back(path: Path, backup: Path | None) -> str:
         parse(backup, data)
         _write(path, data)
         return f"Identity file {path} was lost; put back from {backup}."
-    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    key = rsa.generate_private_key(public_exponent=PUBLIC_EXPONENT, key_size=KEY_BITS)
     _write(path, _packed(key))
     made = f"A new identity was made, {path}: without it this node is another peer."
     if backup:
@@ -165,8 +167,8 @@ def peer_of(tag: object) -> str:
         raise ValueError("no RSA key") from error
     if not isinstance(public_key, rsa.RSAPublicKey):
         raise ValueError("no RSA key")
-    if not KEY_BITS <= public_key.key_size <= MAX_KEY_BITS or owner_tag(public_key) != tag:
-        raise ValueError("no plain RSA key of an accepted size")
+    if not _is_accepted(public_key) or owner_tag(public_key) != tag:
+        raise ValueError("no plain RSA key of an accepted size and exponent")
     return peer_id(public_key)
 
 
@@ -176,6 +178,10 @@ def peer_of_packed(subkey: bytes) -> str:
         return peer_of(msgpack.unpackb(subkey))
     except TypeError as error:
         raise ValueError("no owner tag") from error
+
+
+def _is_accepted(key: rsa.RSAPublicKey) -> bool:
+    return KEY_BITS <= key.key_size <= MAX_KEY_BITS and key.public_numbers().e == PUBLIC_EXPONENT
 
 
 def _packed(key: rsa.RSAPrivateKey) -> bytes:
@@ -210,14 +216,15 @@ def parse(path: Path, data: bytes, backup: Path | None = None) -> rsa.RSAPrivate
         key = serialization.load_der_private_key(_message_data(data), password=None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError("no RSA key")
-        if not KEY_BITS <= key.key_size <= MAX_KEY_BITS:
-            raise ValueError("no RSA key of an accepted size")
+        if not _is_accepted(key.public_key()):
+            raise ValueError("no RSA key of an accepted size and exponent")
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         again = f"cp {backup} {path}" if backup and backup.exists() else "put a backup of it back"
         raise InputError(
             f"identity file {path}",
             got=f"{len(data)} bytes that are no key of a node",
-            expected=f"an RSA key of {KEY_BITS} to {MAX_KEY_BITS} bits in libp2p's protobuf form",
+            expected=f"an RSA key of {KEY_BITS} to {MAX_KEY_BITS} bits and the exponent "
+            f"{PUBLIC_EXPONENT} in libp2p's protobuf form",
             remedy=f"{again}, or name a path where none is: a new key is made there",
         ) from error
     return key

@@ -1,6 +1,7 @@
 """The two waits of a node, for its peers' outputs and for its round, over any transport."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -54,6 +55,10 @@ NOTHING_OWED: Owed = MappingProxyType({})
 LAST_CALL_S = 5.0
 """How long before the deadline the outputs of all who are still awaited are looked up."""
 
+LOOK_UPS = 3
+"""Of the output of a peer that is past the stage: a look-up may fail, or come before all is stored.
+What is not found then is not there."""
+
 OnWait = Callable[[Waiting], bool]
 """Called again and again while a node waits; False ends the wait."""
 
@@ -70,7 +75,7 @@ class Transport(Protocol):
         self, position: Position, peers: Collection[str], at_most_s: float
     ) -> Mapping[str, StageOutput]:
         """The outputs of these peers for `position`, as far as they are out, valid and here after
-        `at_most_s` seconds."""
+        `at_most_s` seconds. Several threads may read at once."""
         ...
 
     def pause(self, at_most_s: float) -> None:
@@ -94,14 +99,15 @@ def gather(
     for.
 
     Who counts follows from the heartbeats of each moment: a peer that dies in the meantime is no
-    longer waited for, one that appears is. A network that hangs holds nobody past the deadline.
+    longer waited for, one that appears is. One that is past the stage is waited for only as long as
+    a few look-ups take. A network that hangs holds nobody past the deadline.
     Of many others `max_partners` are read and waited for: see `rounds.partners`.
     """
     start = time.monotonic()
     last_call_s = deadline_s - min(LAST_CALL_S, deadline_s / 4)
     called = False
     outputs: dict[str, StageOutput] = {}
-    looked_up_once: set[str] = set()
+    looked_up: Counter[str] = Counter()
     late: dict[tuple[Position, str], StageOutput] = {}
 
     def gathered(missing: tuple[str, ...], waited_s: float) -> Gathered:
@@ -115,21 +121,23 @@ def gather(
         others = transport.look(left_s())
         partners = rounds.partners(position, others, outputs.keys(), max_partners)
         awaited = rounds.to_await(position, partners)
-        once = rounds.to_read_once(position, partners) - looked_up_once
+        past = rounds.to_read_once(position, partners)
+        past = {peer for peer in past - outputs.keys() if looked_up[peer] < LOOK_UPS}
         out = rounds.said_published(position, partners)
         if not called and time.monotonic() - start >= last_call_s:
             called, out = True, awaited  # where the last heartbeat was lost, the output may be out
-        wanted = (out | once) - outputs.keys()
+        wanted = (out | past) - outputs.keys()
         if wanted:
             outputs.update(transport.read(position, sorted(wanted), left_s()))
-        looked_up_once |= once
+        looked_up.update(past)
+        past = {peer for peer in past if looked_up[peer] < LOOK_UPS}
         for earlier, peers in owed.items():
             out = rounds.said_published(earlier, others) | rounds.to_read_once(earlier, others)
             wanted = {peer for peer in out.intersection(peers) if (earlier, peer) not in late}
             if wanted:
                 found = transport.read(earlier, sorted(wanted), left_s())
                 late.update({(earlier, peer): output for peer, output in found.items()})
-        missing = tuple(sorted(awaited - outputs.keys()))
+        missing = tuple(sorted((awaited | past) - outputs.keys()))
         waited_s = time.monotonic() - start
         if not missing or waited_s >= deadline_s:
             return gathered(missing, waited_s)

@@ -1,10 +1,12 @@
 """What has arrived since the last look: in one process, and over real daemons."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 
 from node_process import NodeProcess, output, until
 
-from jaxswarm.records import Position
+from jaxswarm.records import Position, StageOutput
+from jaxswarm.swarm import arrivals
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 
 SECOND, THIRD = Position(1, 0), Position(2, 0)
@@ -50,6 +52,26 @@ def test_of_many_peers_some_and_others_in_another_round() -> None:
     heard = [{each.peer for each in a.arrived({}, round_)} for round_ in range(20)]
     assert {len(peers) for peers in heard} == {16}
     assert len(set().union(*heard)) == 40
+
+
+class BesideLiars(LocalExchange):
+    """A node in whose network it takes all the time there is to find nothing before THIRD."""
+
+    def read(
+        self, position: Position, peers: Collection[str], at_most_s: float
+    ) -> Mapping[str, StageOutput]:
+        if position < THIRD:
+            time.sleep(at_most_s)
+        return super().read(position, peers, at_most_s) if at_most_s > 0 else {}
+
+
+def test_liars_at_low_rounds_take_no_time_from_the_others() -> None:
+    a, b, *liars = swarm_of("a", "b", "liar", "another liar")
+    for round_, liar in enumerate(liars):
+        liar.announce(Position(round_, 0), published=True)
+    say(b, THIRD)
+    (news,) = arrivals.arrived(BesideLiars(a._hub, a.peer), {}, 0, 0.5)
+    assert (news.peer, news.position) == (b.peer, THIRD)
 
 
 def test_over_real_daemons_it_comes_without_a_wait_and_once(

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from node_process import NodeProcess, output, until
-from swarm_steps import PATIENCE_S, announce, run_stage, texts
+from swarm_steps import PATIENCE_S, announce, at, run_stage, texts
 
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 
@@ -246,6 +246,20 @@ def test_a_copied_identity_makes_the_younger_node_give_way(
     assert "in use by a live node elsewhere" in line
     twin.close()
     assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
+
+
+def test_a_node_whose_clock_was_set_back_between_two_runs_is_soon_heard_again(
+    node: Make, pair
+) -> None:
+    """Far enough that the heartbeats of its earlier run outlive the patience of this test."""
+    a, b = pair
+    b.call("set_clock", 200.0)
+    b.call("announce", CRITIQUE, False)
+    until(lambda: b.peer in at(a, CRITIQUE))
+    b.kill()
+    b = node("b", initial_peers=(a.maddr,)).join()
+    announce(NEXT_ANSWER, a, b)
+    assert run_stage(NEXT_ANSWER, a, b) == [{"b"}, {"a"}]
 
 
 @pytest.mark.slow

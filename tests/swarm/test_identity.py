@@ -147,6 +147,19 @@ def test_keys_of_other_kinds_and_sizes_have_no_tag() -> None:
         peer_of(owner_tag(short))
 
 
+def test_a_key_of_another_exponent_has_no_tag_and_is_no_identity(tmp_path: Path) -> None:
+    """With a large one each check of a signature would take as long as hundreds of others."""
+    strange = rsa.generate_private_key(public_exponent=3, key_size=2048)
+    with pytest.raises(ValueError, match="accepted size and exponent"):
+        peer_of(owner_tag(strange.public_key()))
+    huge = rsa.RSAPublicNumbers((1 << 2047) + 1, strange.public_key().public_numbers().n)
+    with pytest.raises(ValueError, match="accepted size and exponent"):
+        peer_of(owner_tag(huge.public_key()))
+    (tmp_path / "key").write_bytes(identity._packed(strange))
+    with pytest.raises(InputError, match="the exponent 65537"):
+        open_identity(tmp_path / "key")
+
+
 def test_making_an_identity_offers_a_backup_once(tmp_path: Path) -> None:
     path = tmp_path / "identity.key"
     made = open_identity(path)

@@ -1,0 +1,66 @@
+"""The wait for outputs over a network that fails now and then."""
+
+from collections.abc import Collection, Mapping
+
+from node_process import output
+
+from jaxswarm.records import Position, StageOutput
+from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.waiting import Waiting
+
+ANSWER, CRITIQUE = Position(0, 0), Position(0, 1)
+PATIENCE_S = 20.0
+
+
+class Unsteady(LocalExchange):
+    """A node of whose look-ups the first `failing` find nothing."""
+
+    def __init__(self, hub: Hub, peer: str, failing: int):
+        super().__init__(hub, peer)
+        self.failing = failing
+        self.look_ups = 0
+
+    def read(
+        self, position: Position, peers: Collection[str], at_most_s: float
+    ) -> Mapping[str, StageOutput]:
+        self.look_ups += 1
+        found = super().read(position, peers, at_most_s)
+        return found if self.look_ups > self.failing else {}
+
+
+def behind(failing: int) -> tuple[Unsteady, LocalExchange]:
+    """A node at the answer stage, and one that is past it."""
+    hub = Hub()
+    a, b = Unsteady(hub, "a", failing), LocalExchange(hub, "b")
+    a.announce(ANSWER, False)
+    b.announce(CRITIQUE, False)
+    return a, b
+
+
+def test_what_a_peer_ahead_has_published_is_read_although_two_look_ups_fail() -> None:
+    a, b = behind(failing=2)
+    b.publish(output(b.peer, ANSWER, "t"))
+    awaited: list[tuple[str, ...]] = []
+
+    def note(waiting: Waiting) -> bool:
+        awaited.append(waiting.missing)
+        return True
+
+    gathered = a.gather(ANSWER, PATIENCE_S, note)
+    assert gathered.outputs == (output(b.peer, ANSWER, "t"),)
+    assert gathered.missing == ()
+    assert awaited == [(b.peer,)] * 2
+
+
+def test_a_peer_ahead_of_which_nothing_is_found_is_not_looked_up_without_end() -> None:
+    a, _ = behind(failing=0)
+    gathered = a.gather(ANSWER, PATIENCE_S, lambda _: True)
+    assert (gathered.outputs, gathered.missing) == ((), ())
+    assert a.look_ups == 3
+    assert gathered.waited_s < PATIENCE_S / 4
+
+
+def test_a_peer_ahead_is_missing_if_the_wait_ends_before_its_last_look_up() -> None:
+    a, b = behind(failing=2)
+    b.publish(output(b.peer, ANSWER, "t"))
+    assert a.gather(ANSWER, PATIENCE_S, lambda _: False).missing == (b.peer,)
