@@ -34,7 +34,7 @@ def main() -> None:
     if flags.work == EMBEDDED:
         print(facts.write("compile", _embedded()))
     else:
-        print(facts.write(f"compile-{flags.work}", _works(flags)))
+        _works(flags)
 
 
 def _embedded() -> dict[str, Any]:
@@ -47,8 +47,9 @@ def _embedded() -> dict[str, Any]:
     return figures
 
 
-def _works(flags: argparse.Namespace) -> dict[str, Any]:
+def _works(flags: argparse.Namespace) -> None:
     sides = ["ours", *(peer for peer in contest.peers(flags) if peer == "tunix")]
+    about = facts.asked()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="compile-") as temporary:
         for work in contest.asked_works(flags, Path(temporary), train=True):
@@ -58,7 +59,8 @@ def _works(flags: argparse.Namespace) -> dict[str, Any]:
             print(work.name)
             for side, seconds in found.items():
                 print(f"  {side:8}", *(f"{kind}: {value}" for kind, value in seconds.items()))
-    return figures
+            # After each work: a command may be killed in the next one.
+            print(facts.write(f"compile-{flags.work}", figures, about))
 
 
 def _side(side: str, work: Work, directory: Path, peers_python: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What a measurement was taken on, and where its figures go."""
+"""What a measurement was taken on, and where its figures go.
+
+`python -m benchmarks.facts` prints the former as JSON.
+"""
 
 import importlib.metadata
 import json
@@ -38,17 +41,23 @@ def facts() -> dict[str, Any]:
     }
 
 
+def asked() -> dict[str, Any]:
+    """`facts` by another process, for who starts others: JAX takes a GPU's memory."""
+    ask = [sys.executable, "-m", "benchmarks.facts"]
+    return json.loads(subprocess.run(ask, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
 def backend() -> str:
     """JAX's default: "cpu", "gpu" or "tpu". Asked in another process: JAX takes a GPU's memory."""
     ask = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
     return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def write(name: str, figures: dict[str, Any]) -> Path:
-    """Writes `results/NAME.json` with the facts; returns its path."""
+def write(name: str, figures: dict[str, Any], about: dict[str, Any] | None = None) -> Path:
+    """Writes `results/NAME.json` with the facts, `about` where given; returns its path."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"facts": facts(), **figures}, indent=2) + "\n")
+    path.write_text(json.dumps({"facts": about or facts(), **figures}, indent=2) + "\n")
     return path
 
 
@@ -69,7 +78,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str:
-    """With "+" behind it where the checkout differs from that commit."""
+    """With "+" behind it where the checkout differs from that commit. "unknown" without git."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -77,4 +86,12 @@ def _commit() -> str:
             ["git", *words], cwd=here, capture_output=True, text=True, check=False
         ).stdout.strip()
 
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    try:
+        head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain")
+    except OSError:
+        return "unknown"
+    return head + ("+" if changes else "")
+
+
+if __name__ == "__main__":
+    print(json.dumps(facts()))

@@ -22,6 +22,7 @@ def main() -> None:
     """Measures, prints a table and writes the figures."""
     flags = contest.parser((__doc__ or "").splitlines()[0]).parse_args()
     peers = contest.peers(flags)
+    about = facts.asked()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="generate-") as temporary:
         directory = Path(temporary)
@@ -35,7 +36,8 @@ def main() -> None:
             contest.show(work.name, figures[work.name], "generate")
             for name, share in shares.items():
                 print(f"  {name.replace('_', ' ')}: {share:.0%}")
-    print(facts.write(f"generate-{flags.work}", figures))
+            # After each work: a command may be killed in the next one.
+            print(facts.write(f"generate-{flags.work}", figures, about))
 
 
 def _shares(rates: dict[str, float]) -> dict[str, float]:

@@ -20,6 +20,7 @@ def main() -> None:
     """Measures, prints a table and writes the figures."""
     flags = contest.parser((__doc__ or "").splitlines()[0]).parse_args()
     peers = [peer for peer in contest.peers(flags) if peer != "transformers"]  # it has no update
+    about = facts.asked()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="grpo-step-") as temporary:
         directory = Path(temporary)
@@ -41,7 +42,8 @@ def main() -> None:
                 mfu = rates["train_flops"] / rates["train_s"] / rates["flops_per_s"]
                 figures[work.name]["mfu"] = mfu
                 print(f"  the update alone: {mfu:.0%} of the device's rate (6N a token)")
-    print(facts.write(f"grpo_step-{flags.work}", figures))
+            # After each work: a command may be killed in the next one.
+            print(facts.write(f"grpo_step-{flags.work}", figures, about))
 
 
 if __name__ == "__main__":

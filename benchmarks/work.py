@@ -69,7 +69,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds of each timed repeat, and the process's peak of resident memory."""
+    """Seconds of each timed repeat, and the most memory that was held."""
 
     first_s: float
     """The repeat that is not timed: it compiles."""
@@ -77,6 +77,7 @@ class Measured:
     step_s: list[float]
     """Generation and update together; empty where there was no update."""
     peak_gb: float
+    """Of the device, in 10^9 bytes; on CPUs the process's resident memory."""
     rates: dict[str, float] = field(default_factory=dict)
     """What the device can do, measured in the same process: see `benchmarks.roofline`."""
     updates_s: dict[str, list[float]] = field(default_factory=dict)
@@ -95,10 +96,16 @@ def medians(figures: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def repeat(work: Work, generate: Callable[[], Any], train: Callable[[Any], Any]) -> Measured:
+def repeat(
+    work: Work,
+    generate: Callable[[], Any],
+    train: Callable[[Any], Any],
+    peak_gb: Callable[[], float],
+) -> Measured:
     """Times `generate`, and `train` on what it gave, `work.repeats` times after a first one.
 
-    Both must return when the work is done, not when it has been asked for.
+    Both must return when the work is done, not when it has been asked for. `peak_gb` is that of the
+    library which they work with.
     """
     first, generated, steps = 0.0, [], []
     for index in range(work.repeats + 1):
@@ -117,7 +124,27 @@ def repeat(work: Work, generate: Callable[[], Any], train: Callable[[Any], Any])
     return Measured(first, generated, steps if work.train else [], peak_gb())
 
 
-def peak_gb() -> float:
+def jax_peak_gb() -> float:
+    """What JAX has held at most on its device."""
+    import jax
+
+    if jax.default_backend() == "cpu":
+        return _resident_peak_gb()
+    return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 1e9
+
+
+def torch_peak_gb() -> float:
+    """What torch has held at most on its device."""
+    import torch
+
+    return (
+        torch.cuda.max_memory_allocated() / 1e9
+        if torch.cuda.is_available()
+        else _resident_peak_gb()
+    )
+
+
+def _resident_peak_gb() -> float:
     """The most that this process has held, in 10^9 bytes. Linux.
 
     Not ru_maxrss, which begins with what the process had that started this one.

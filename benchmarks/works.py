@@ -85,6 +85,7 @@ def works(
         )
         if name == "var":
             lengths = np.random.default_rng(0).integers(32, limit + 1, (count, 8))
+            lengths.flat[lengths.argmax()] = limit  # so that programs are as large as the even ones
             work = replace(work, limits=tuple(map(tuple, lengths.tolist())))
         made.append(work)
     return made

@@ -76,7 +76,8 @@ def get_config() -> ConfigDict:
     grpo.eps_high = 0.28
     # Optimizer updates on each batch.
     grpo.updates = 1
-    # Pieces of a batch whose gradients are added up, to bound memory.
+    # Pieces of a batch whose gradients are added up, to bound memory. Where devices share the
+    # questions, there are no more pieces than a device has questions.
     grpo.micro_batches = 8
     # To learn, a question's completions are packed into the first of these numbers of rows that
     # suffices, each row as long as the limit (4.5: 4 rows, each an eighth longer); else each has a
@@ -175,8 +176,8 @@ def get_config() -> ConfigDict:
     output = config.output = ConfigDict()
     # Figures, texts and checkpoints. The same directory again goes on where it stopped.
     output.directory = "runs/gsm8k"
-    # Stages between checkpoints; the last one is always kept.
-    output.checkpoint_stages = 3
+    # Stages between checkpoints of 12 bytes a parameter; the last stage always has one.
+    output.checkpoint_stages = 30
     # Checkpoints kept.
     output.keep_checkpoints = 2
     # The answer stage of this round is traced, and a line tells where its time went; -1: none.

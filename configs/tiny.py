@@ -46,4 +46,5 @@ def get_config() -> ConfigDict:
     config.evaluation.batch = 64
 
     config.output.directory = "runs/tiny"
+    config.output.checkpoint_stages = 3
     return config

@@ -123,7 +123,17 @@ def check(config: Config, source: weights.Source) -> None:
     """Looks at all that is quickly looked at, before anything is joined or loaded.
 
     Raises:
-      InputError: a size that makes no sense, or mesh, batch and model don't go together.
+      InputError: as for `check_values`, or mesh, batch and model don't go together.
+    """
+    check_values(config)
+    sharding.check_divides(source.config, mesh(config), questions=config.stages.questions)
+
+
+def check_values(config: Config) -> None:
+    """Looks at what makes no sense whatever the model is.
+
+    Raises:
+      InputError: a value that can't be used, or a batch that can't be cut as asked for.
     """
     sizes.check(config)
     for make in (settings.sampling, settings.grpo, settings.optimizer):
@@ -134,7 +144,6 @@ def check(config: Config, source: weights.Source) -> None:
         config.grpo.group,
         is_packed=bool(settings.row_buckets(config)),
     )
-    sharding.check_divides(source.config, mesh(config), questions=config.stages.questions)
 
 
 def _load(

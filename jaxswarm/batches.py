@@ -4,8 +4,9 @@ The compiled programs know one number of questions. Where a prompt does not fit 
 place is filled with a copy of another question whose completions have length 0: they weigh nothing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.packing import pack
 from jaxswarm.learner.train_step import Batch
+from jaxswarm.records import Discussion, PeerText
+from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm.codec import clean
 from jaxswarm.tokenizer import Tokenizer, bucket_for
 
@@ -53,6 +56,54 @@ def fit(
     filled = [tokens[i] for i in kept] + [tokens[kept[0]]] * (rows - len(kept))
     token_QxP, length_Q = tokenizer.pad(filled, buckets)
     return Prompts(token_QxP, length_Q, kept)
+
+
+def shorten(
+    tokenizer: Tokenizer,
+    plan: StagePlan,
+    discussions: Sequence[Discussion],
+    own: str,
+    longest: int,
+) -> tuple[tuple[Discussion, ...], int]:
+    """The discussions with as many of their texts as a prompt holds, and how many it doesn't.
+
+    Peers are bounded in characters, and one may take several tokens: nobody's text shall take a
+    question from the others. Whole texts go, the ones that take most tokens of the prompt first. A
+    question that is too long without them all keeps them: `fit` leaves it out.
+
+    Args:
+      tokenizer: the model's.
+      plan: of the stage that asks next.
+      discussions: as that stage would see them.
+      own: the peer whose texts go last.
+      longest: a prompt, in tokens.
+    """
+
+    def lengths(of: Iterable[Discussion]) -> list[int]:
+        return [len(ids) for ids in tokenizer.encode_prompts([plan.messages(d) for d in of])]
+
+    shorter: list[Discussion] = []
+    left_out = 0
+    for discussion, length in zip(discussions, lengths(discussions), strict=True):
+        if length > longest:
+            shown = (*discussion.answers, *discussion.critiques)
+            rest = lengths(_without(discussion, text) for text in shown)
+            order = sorted(zip(rest, shown, strict=True), key=lambda of: (of[1].peer == own, of[0]))
+            tries = list(accumulate((text for _, text in order), _without, initial=discussion))
+            fits = (n for n, length in enumerate(lengths(tries)) if length <= longest)
+            gone = next(fits, 0)
+            discussion = tries[gone]
+            left_out += gone
+        shorter.append(discussion)
+    return tuple(shorter), left_out
+
+
+def _without(discussion: Discussion, text: PeerText) -> Discussion:
+    return replace(
+        discussion,
+        answers=tuple(answer for answer in discussion.answers if answer is not text),
+        critiques=tuple(critique for critique in discussion.critiques if critique is not text),
+    )
 
 
 def texts(tokenizer: Tokenizer, prompts: Prompts, rollout: Rollout) -> list[list[str]]:

@@ -1,14 +1,16 @@
 """What a node and its swarm tell each other in a round: on the network and in the journal."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from jaxswarm import batches
 from jaxswarm.outcome import Asked
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
 from jaxswarm.stages.dataset import round_questions
-from jaxswarm.stages.merge import Merged
+from jaxswarm.stages.merge import Merged, sift
 from jaxswarm.swarm.waiting import Gathered, OnWait
 
 
@@ -40,12 +42,10 @@ class Conversation:
         discussions = self.questions(position.round)
         for stage_index in range(position.stage_index):
             earlier = Position(position.round, stage_index)
-            discussions = self._merge(
-                earlier,
-                discussions,
-                self._past.received.get(earlier, ()),
-                self._past.published[earlier],
-            ).discussions
+            received, late = self._past.received.get(earlier, ()), self._past.late.get(earlier, ())
+            gathered = Gathered(received, (), {}, 0.0, late)
+            own = self._past.published[earlier]
+            discussions = self.merge(earlier, discussions, gathered, own).discussions
         return discussions
 
     def go_back(self, position: Position) -> None:
@@ -53,6 +53,7 @@ class Conversation:
         self._past = self._parts.journal.read(
             own=self._parts.exchange.peer, since=Position(position.round, stage_index=0)
         )
+        self._owed = {}
 
     def publish(self, position: Position, asked: Asked) -> StageOutput:
         """Publishes one text for each question that was asked; see `say_once`."""
@@ -73,7 +74,8 @@ class Conversation:
     ) -> Gathered:
         """The peers' outputs: those that the journal has from before a kill, and what comes now.
 
-        With them what is late: it was missing in an earlier stage.
+        With them what is late: it was missing in an earlier stage. What the journal has came in
+        during the stage that it names, and in no other, whenever the network has it now.
         """
         gathered = self._parts.exchange.gather(
             position, self._config.stage_deadline_s, on_wait, self._owed
@@ -83,22 +85,28 @@ class Conversation:
             for earlier, peers in self._owed.items()
             if earlier.round >= position.round - 1
         } | {position: frozenset(gathered.missing)}
-        for output in gathered.late:
-            self._parts.journal.received(output, {})
+        heard = self._past.heard
+        outputs, late = (
+            [output for output in came if (output.position, output.peer) not in heard]
+            for came in (gathered.outputs, gathered.late)
+        )
+        for output in late:
+            self._parts.journal.late(output, position)
         plan = self._parts.plans[position.stage]
-        before = {output.peer: output for output in self._past.received.get(position, ())}
         about = {discussion.question.id: discussion for discussion in discussions}
-        for output in gathered.outputs:
-            if output.peer not in before:
-                scores = {
-                    reply: plan.score(reply.text, about[reply.question_id])
-                    for reply in output.replies
-                    if reply.question_id in about
-                }
-                self._parts.journal.received(output, scores)
-        together = {output.peer: output for output in gathered.outputs} | before
-        outputs = tuple(together[peer] for peer in sorted(together))
-        return replace(gathered, outputs=outputs)
+        for output in outputs:
+            # Rewards take time, and strangers send much: what the next stage can't show has none.
+            scores = {
+                reply: plan.score(reply.text, about[reply.question_id])
+                for _, reply, reason in sift((output,), about, self._config.max_peer_chars)
+                if not reason
+            }
+            self._parts.journal.received(output, scores)
+        return replace(
+            gathered,
+            outputs=_in_order(*self._past.received.get(position, ()), *outputs),
+            late=_in_order(*self._past.late.get(position, ()), *late),
+        )
 
     def merge(
         self,
@@ -130,8 +138,8 @@ class Conversation:
     ) -> Merged:
         if position.stage is Stage.ANSWER:
             self._answers = own, outputs
-        config = self._config
-        return self._parts.plans[position.stage].merge(
+        config, plans = self._config, self._parts.plans
+        merged = plans[position.stage].merge(
             discussions,
             outputs,
             own,
@@ -139,6 +147,17 @@ class Conversation:
             swarm_seed=config.swarm_seed,
             max_peer_chars=config.max_peer_chars,
         )
+        following = position.next()
+        if following.round != position.round:
+            return merged
+        shown, left_out = batches.shorten(
+            self._parts.tokenizer,
+            plans[following.stage],
+            merged.discussions,
+            own.peer,
+            max(config.prompt_buckets),
+        )
+        return Merged(shown, Counter(merged.refused) + Counter({"too long": left_out}))
 
 
 def say_once(
@@ -160,6 +179,10 @@ def say_once(
     said = again or output
     parts.exchange.publish(said)
     return said
+
+
+def _in_order(*outputs: StageOutput) -> tuple[StageOutput, ...]:
+    return tuple(sorted(outputs, key=lambda output: (output.position, output.peer)))
 
 
 def usable(position: Position, late: tuple[StageOutput, ...]) -> tuple[StageOutput, ...]:

@@ -45,6 +45,7 @@ class Node:
         self._start = start.position
         self._conversation = Conversation(config, parts, start.past)
         self._last_step = parts.checkpointer.latest() or 0
+        self._is_saved = True
         self._progress = Progress(
             parts.status, config.name, config.rounds, lambda: len(parts.exchange.peers())
         )
@@ -67,6 +68,8 @@ class Node:
         position, discussions = self._enter(position, discussions, joining=fresh)
         while not self._stopping and not self._is_done(position):
             position, discussions = self._play(position, discussions)
+        if not self._is_saved:
+            self._save(position)
         if self._is_done(position):
             self._evaluate(position)
         return self._is_done(position)
@@ -182,18 +185,10 @@ class Node:
         self, position: Position, discussions: tuple[Discussion, ...]
     ) -> tuple[Position, tuple[Discussion, ...]]:
         """From one stage to the next: keep what was learnt, measure it, stay with the swarm."""
-        stages_done = position.round * self.stages + position.stage_index
-        if (
-            stages_done % self._config.checkpoint_stages == 0
-            or self._stopping
-            or self._is_done(position)
-        ):
-            self._progress.show("checkpoint")
-            # A node that came back to its swarm is at an earlier stage than that of its last step.
-            self._last_step = max(stages_done, self._last_step + 1)
-            self._parts.checkpointer.save(
-                self._last_step, self._parts.learner.state, facts(self._config, position)
-            )
+        self._is_saved = False
+        is_due = self._stages_done(position) % self._config.checkpoint_stages == 0
+        if is_due or self._stopping or self._is_done(position):
+            self._save(position)
         if position.stage_index == 0 and position.round % memory.ROUNDS == 0:
             memory.give_back()
         every = self._config.evaluate_rounds
@@ -202,6 +197,15 @@ class Node:
         if self._stopping or self._is_done(position):
             return position, discussions
         return self._enter(position, discussions, joining=False)
+
+    def _save(self, position: Position) -> None:
+        """Keeps what was learnt, for a node that goes on at `position`."""
+        self._progress.show("checkpoint")
+        # A node that came back to its swarm is at an earlier stage than that of its last step.
+        self._last_step = max(self._stages_done(position), self._last_step + 1)
+        state = self._parts.learner.state
+        self._parts.checkpointer.save(self._last_step, state, facts(self._config, position))
+        self._is_saved = True
 
     def _enter(
         self, position: Position, discussions: tuple[Discussion, ...], *, joining: bool
@@ -237,15 +241,9 @@ class Node:
             if self._stopping and done < of:
                 raise _StoppedError
 
+        generate, plan = parts.learner.generate, parts.plans[Stage.ANSWER]
         try:
-            found = evaluate(
-                parts.learner.generate,
-                parts.tokenizer,
-                parts.plans[Stage.ANSWER],
-                parts.dataset.held_out,
-                config,
-                tell,
-            )
+            found = evaluate(generate, parts.tokenizer, plan, parts.dataset.held_out, config, tell)
         except _StoppedError:
             return
         parts.metrics.write(
@@ -290,6 +288,9 @@ class Node:
     def _seconds(self) -> float:
         """Since the node first joined; the time that it was down counts in nothing."""
         return time.monotonic() - self._joined_at
+
+    def _stages_done(self, position: Position) -> int:
+        return position.round * self.stages + position.stage_index
 
     def _is_done(self, position: Position) -> bool:
         return 0 < self._config.rounds <= position.round

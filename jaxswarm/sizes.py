@@ -40,6 +40,24 @@ def check(config: Config) -> None:
             "1 or more",
         ),
         (
+            "output.keep_checkpoints",
+            config.output.keep_checkpoints,
+            config.output.keep_checkpoints >= 1,
+            "1 or more",
+        ),
+        (
+            "evaluation.batch",
+            config.evaluation.batch,
+            config.evaluation.batch >= 1,
+            "1 or more",
+        ),
+        (
+            "generation.limit",
+            config.generation.limit,
+            config.generation.limit >= 1,
+            "1 or more",
+        ),
+        (
             "generation.prompt_buckets",
             config.generation.prompt_buckets,
             _is_rising(config.generation.prompt_buckets),

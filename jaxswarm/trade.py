@@ -81,7 +81,7 @@ class Trade:
                 scores[reply] = self._plan.score(reply.text, about)
                 completion = reply.text, scores[reply].total
                 offered.setdefault(reply.question_id, []).append(completion)
-            self._parts.journal.received(output, scores)
+            self._parts.journal.offered(output, scores)
             self._offers.pop(output.peer, None)
             self._offers[output.peer] = _Offer(output.position, offered)
         for peer in list(self._offers)[:-MAX_OFFERS]:

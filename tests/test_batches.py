@@ -5,6 +5,8 @@ import pytest
 
 from jaxswarm import batches
 from jaxswarm.learner.generate import Rollout
+from jaxswarm.records import Discussion, PeerText, Question, Stage
+from jaxswarm.stages import registry
 
 
 @pytest.fixture
@@ -33,6 +35,41 @@ def test_a_prompt_that_fits_no_bucket_is_left_out_and_never_cut(tokenizer):
 def test_no_prompt_that_fits_gives_an_empty_batch(tokenizer):
     prompts = batches.fit(tokenizer, [chat("too long")], (2,), rows=4)
     assert prompts.kept == ()
+
+
+CRITIQUE = registry.plans("full", "corrected")[Stage.CRITIQUE]
+
+
+def discussed(*texts: str) -> Discussion:
+    """The first text is one's own."""
+    peers = zip(("me", "ann", "ben"), texts, strict=False)
+    question = Question("q", "How many are 2 and 3?", "5")
+    return Discussion(question, tuple(PeerText(*each) for each in peers))
+
+
+@pytest.mark.parametrize("hostile", ["🦜" * 60, "\n" * 60], ids=["rare characters", "quoted lines"])
+def test_the_text_that_takes_most_tokens_of_a_prompt_goes_first_and_one_s_own_last(
+    tokenizer, hostile
+):
+    """Whatever it takes outside a prompt: each of a stranger's lines stands behind a mark there."""
+    own, honest = "I buy 14 apples. " * 12, "Ann has 3 apples. " * 5
+    assert len(hostile) < len(honest) < len(own)
+
+    def length(*texts: str) -> int:
+        (tokens,) = tokenizer.encode_prompts([CRITIQUE.messages(discussed(*texts))])
+        return len(tokens)
+
+    def shortened(longest: int) -> tuple[list[str], int]:
+        talk = discussed(own, honest, hostile)
+        (shorter,), left_out = batches.shorten(tokenizer, CRITIQUE, [talk], "me", longest)
+        return [answer.text for answer in shorter.answers], left_out
+
+    whole = length(own, honest, hostile)
+    assert shortened(whole) == ([own, honest, hostile], 0)
+    assert shortened(whole - 1) == ([own, honest], 1)
+    assert shortened(length(own, honest) - 1) == ([own], 2)
+    assert shortened(length(own) - 1) == ([], 3)
+    assert shortened(length() - 1) == ([own, honest, hostile], 0), "`fit` leaves the question out"
 
 
 def test_fillers_are_given_no_text_no_length_and_no_weight(tokenizer):

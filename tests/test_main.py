@@ -57,6 +57,9 @@ def attempt(
         (["--config.mesh.data=8", "--config.stages.questions=12"], "questions of a round"),
         (["--config.generation.prompt_buckets=(128, 64)"], "prompt_buckets"),
         (["--config.grpo.row_buckets=(0.5, 2)"], "row_buckets"),
+        (["--config.generation.limit=0"], "generation.limit"),
+        (["--config.evaluation.batch=0"], "evaluation.batch"),
+        (["--config.output.keep_checkpoints=0"], "output.keep_checkpoints"),
         (["--config.swarm.member_ttl_s=601.0", "--config.swarm.enabled=True"], "member_ttl_s"),
         (
             ["--config.swarm.secret_file=/no/secret", "--config.swarm.enabled=True"],

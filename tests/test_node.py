@@ -11,10 +11,12 @@ import pytest
 from configs import tiny
 from jaxswarm import assemble, batches
 from jaxswarm.learner.learner import Learner
+from jaxswarm.node import Node
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.stages.dataset import round_questions
 from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.waiting import Waiting
 from tests.playing import ROUNDS, config_of, one_device, play, play_together, reports
 
 __all__ = ["one_device"]
@@ -100,7 +102,8 @@ def test_an_answer_that_comes_too_late_is_shown_where_it_still_can_be(tmp_path, 
     assert (resolve.late_used, resolve.late_unused) == (0, 1)
     assert ["late answer" in messages for messages in shown] == [False, False, True]
     kept = read_journal(tmp_path / JOURNAL_FILE, own="ann", since=Position(0, 0))
-    assert kept.received.keys() == {Position(0, 0), Position(0, 1)}
+    assert not kept.received
+    assert kept.late.keys() == {Position(0, 1), Position(0, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +149,32 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(alone, tmp_path, s
         read_journal(tmp_path / JOURNAL_FILE, own="solo", since=since).published
         == read_journal(alone / JOURNAL_FILE, own="solo", since=since).published
     )
+
+
+def test_asked_to_stop_while_it_waits_for_its_swarm_it_saves_what_it_has_learnt(
+    tmp_path, monkeypatch
+):
+    def stop(node: Node, waiting: Waiting) -> bool:  # noqa: ARG001
+        node.stop()
+        return False
+
+    monkeypatch.setattr(Node, "_wait", stop)
+    config = config_of(tmp_path, rounds=9)
+    config.evaluation.questions = 0
+    config.output.checkpoint_stages = 9
+    hub = Hub()
+    ben, exchange = LocalExchange(hub, "ben"), LocalExchange(hub, "ann")
+    publish = exchange.publish
+
+    def drawn_ahead(output) -> None:
+        publish(output)
+        ben.announce(Position(3, 0), published=True)
+
+    exchange.publish = drawn_ahead
+    assert not play(config, exchange)
+    assert len(reports(tmp_path).stages) == 1
+    steps = [int(path.name) for path in (tmp_path / "checkpoints").glob("[0-9]*")]
+    assert steps == [4 * len(STAGES)], "where it goes on: at the start of the round after ben's"
 
 
 def test_two_nodes_learn_from_each_other(tmp_path):

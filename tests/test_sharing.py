@@ -1,5 +1,6 @@
 """Nodes that share rollouts, in one process: the same code as over the network."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,16 @@ def sharing(directory: Path, **changes):
 
 def journal(directory: Path, peer: str) -> JournalState:
     return read_journal(directory / JOURNAL_FILE, own=peer, since=Position(0, 0))
+
+
+def offered(directory: Path) -> list[tuple[str, Position, list[str]]]:
+    """What stands in the journal of peers' outputs: peer, position and texts."""
+    lines = map(json.loads, (directory / JOURNAL_FILE).read_text().splitlines())
+    return [
+        (line["peer"], Position(line["round"], 0), [reply["text"] for reply in line["replies"]])
+        for line in lines
+        if line["kind"] == "offered"
+    ]
 
 
 def asked(directory: Path, peer: str) -> list[list[str]]:
@@ -76,6 +87,8 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
     assert (first.outputs_read, first.external) == (1, EXTERNAL)
     assert (second.outputs_read, second.external) == (0, 0), "what was read is not read again"
     assert asked(tmp_path, "ann")[0][0] == TRAIN[0].id
+    assert offered(tmp_path) == [("ben", Position(7, 0), [good, bad, good])]
+    assert journal(tmp_path, "ann").heard == frozenset(), "no restart reads it into memory"
 
     logprob = np.asarray(batches[0].logprob_QxGxC)
     assert np.isnan(logprob[0, -EXTERNAL:, 0]).all()
@@ -131,8 +144,9 @@ def test_two_nodes_learn_from_each_other_and_publish_what_the_other_reads(tmp_pa
     assert sum(report.external for name in names for report in reports(tmp_path / name).stages)
     said = {name: journal(tmp_path / name, name) for name in names}
     for name, other in zip(names, reversed(names), strict=True):
-        for at, outputs in said[name].received.items():
-            assert outputs == (said[other].published[at],), "word for word"
+        for peer, at, texts in offered(tmp_path / name):
+            assert peer == other
+            assert texts == [reply.text for reply in said[other].published[at].replies]
         assert all(len(o.replies) == 4 * EXTERNAL for o in said[name].published.values())
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks import roofline
-from benchmarks.work import Measured, Work, repeat, run
+from benchmarks.work import Measured, Work, jax_peak_gb, repeat, run
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
@@ -62,7 +62,7 @@ def ours(work: Work) -> Measured:
             )
         )
 
-    measured = repeat(work, generate, train)
+    measured = repeat(work, generate, train, jax_peak_gb)
     updates_s: dict[str, list[float]] = {}
     if work.train and not work.is_even:
         ways = {"packed": train, "unpacked": partial(train, buckets=())}

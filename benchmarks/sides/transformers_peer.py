@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks.work import Measured, Work, repeat, run
+from benchmarks.work import Measured, Work, repeat, run, torch_peak_gb
 
 
 def transformers_generate(work: Work) -> Measured:
@@ -43,7 +43,7 @@ def transformers_generate(work: Work) -> Measured:
         assert done.shape == (len(work.prompts) * work.group, longest + work.limit)
         return done.cpu()
 
-    return repeat(replace(work, train=False), generate, lambda _: None)
+    return repeat(replace(work, train=False), generate, lambda _: None, torch_peak_gb)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportMissingImports]
 
-from benchmarks.work import Measured, Work, peak_gb, repeat, run
+from benchmarks.work import Measured, Work, repeat, run, torch_peak_gb
 
 
 def trl_side(work: Work) -> Measured:
@@ -97,14 +97,14 @@ def trl_side(work: Work) -> Measured:
                 with trainer.accelerator.autocast():
                     trainer._generate(rows)
 
-            return repeat(work, generate, lambda _: None)
+            return repeat(work, generate, lambda _: None, torch_peak_gb)
         norm = trainer.model.model.norm.weight
         before = norm.detach().clone()
         trainer.train()
     assert (trainer.ref_model is not None) == (work.beta > 0)
     assert len(generated) == len(steps) == work.repeats + 1
     assert (norm.detach() != before).any(), "the weights did not change"
-    return Measured(steps[0], generated[1:], steps[1:], peak_gb())
+    return Measured(steps[0], generated[1:], steps[1:], torch_peak_gb())
 
 
 def _now() -> float:

@@ -36,7 +36,7 @@ from tunix.rl.rollout.base_rollout import (  # pyright: ignore[reportMissingImpo
 )
 from tunix.rl.rollout.vanilla_rollout import VanillaRollout  # pyright: ignore[reportMissingImports]
 
-from benchmarks.work import Measured, Work, peak_gb, repeat, run
+from benchmarks.work import Measured, Work, jax_peak_gb, repeat, run
 
 
 def tunix_side(work: Work) -> Measured:
@@ -70,7 +70,7 @@ def tunix_side(work: Work) -> Measured:
         with mesh:
             _check(work, engine.generate(rows, rollout_config))
 
-    return repeat(work, generate, lambda _: None)
+    return repeat(work, generate, lambda _: None, jax_peak_gb)
 
 
 def _model(work: Work, mesh: Mesh) -> Any:
@@ -169,7 +169,7 @@ def _train(
     learner.train([{"prompts": np.array(texts)}] * (work.repeats + 1))
     assert len(generated) == len(steps) == work.repeats + 1
     assert (np.array(norm[...]) != before).any(), "the weights did not change"
-    return Measured(steps[0], generated[1:], steps[1:], peak_gb())
+    return Measured(steps[0], generated[1:], steps[1:], jax_peak_gb())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Before a run: will it work here? `python -m jaxswarm.doctor --config configs/gsm8k.py`
 
-Takes the flags of jaxswarm.main, changes nothing, and takes seconds. Each line is ok, a warning or
-a failure with its remedy. Exit codes: 0 no failure; 1 a failure; 2 the flags can't be used.
+Takes the flags of jaxswarm.main and writes nothing in the run's directory; of the data set and the
+model's config it fetches what is not there yet, else it takes seconds. Each line is ok, a warning
+or a failure with its remedy. Exit codes: 0 no failure; 1 a failure; 2 the flags can't be used.
 """
 
 import sys
@@ -37,6 +38,7 @@ def main() -> int:
 def examine(config: flags.Config) -> Iterator[Finding]:
     """Everything, one check after the other; none keeps the others from being made."""
     yield from run("versions", lambda: machine.versions(machine.requirements()))
+    yield from run("config", lambda: _config(config))
     models: list[ModelConfig] = []
     yield from run("model", lambda: _model(config, models))
     yield from run("data", lambda: _data(config))
@@ -45,6 +47,12 @@ def examine(config: flags.Config) -> Iterator[Finding]:
         yield from run("disk", lambda model=model: _disk(config, model))
     if config.swarm.enabled:
         yield from run("swarm", lambda: _swarm(config), patience_s=90.0)
+
+
+def _config(config: flags.Config) -> Iterator[Finding]:
+    assemble.plans(config)
+    assemble.check_values(config)
+    yield Finding(Level.OK, "config", "its values can be used")
 
 
 def _model(config: flags.Config, found: list[ModelConfig]) -> Iterator[Finding]:

@@ -14,7 +14,10 @@ from packaging.requirements import Requirement
 
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.flags import Config
+from jaxswarm.learner.generate import prompt_pieces
+from jaxswarm.learner.train_step import pieces
 from jaxswarm.model.config import ModelConfig
+from jaxswarm.model.sharding import question_ways
 
 LARGE_FOR_A_CPU = 100e6
 """Parameters above which a stage on a CPU takes minutes."""
@@ -65,6 +68,15 @@ def devices(model: ModelConfig, mesh: Mesh) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "devices", found, remedy)
     else:
         yield Finding(Level.OK, "devices", found)
+    heads, tensor = model.num_kv_heads, mesh.shape["tensor"]
+    if heads % tensor:
+        yield Finding(
+            Level.WARNING,
+            "mesh",
+            f"tensor {tensor} cuts inside the model's {heads} key-value heads: keys and values are "
+            "gathered in each layer and step",
+            f"use mesh.fsdp in its place, or a mesh.tensor that divides {heads}",
+        )
 
 
 def memory(needed: float, had: float) -> Iterator[Finding]:
@@ -83,22 +95,34 @@ def memory(needed: float, had: float) -> Iterator[Finding]:
 
 
 def memory_needed(config: Config, model: ModelConfig, mesh: Mesh, dtype: str) -> float:
-    """Bytes on one device at the peak, the train step's: an estimate, good to a quarter or so."""
+    """Bytes on one device at the peak, where a prompt fills the largest bucket.
+
+    An estimate, good to a quarter or so. Attention computes with two arrays of the size of its
+    scores, and with a third in a backward pass, of one layer at a time.
+    """
     grpo, generation = config.grpo, config.generation
     width = 2 if dtype == "bfloat16" else 4
-    pieces = mesh.shape["fsdp"] * mesh.shape["tensor"]
+    weight_pieces = mesh.shape["fsdp"] * mesh.shape["tensor"]
     # The state, the gradients, a copy in the compute dtype, the reference.
     of_weight = STATE_BYTES + 4 + (width if width < 4 else 0) + (4 if grpo.beta else 0)
     if mesh.devices.flat[0].platform == "cpu":
         of_weight += STATE_BYTES  # what a checkpoint that is being written holds; else on the host
-    weights = of_weight * model.num_parameters / pieces
-    rows = config.stages.questions * grpo.group / (mesh.shape["data"] * mesh.shape["fsdp"])
-    at_a_time = min(grpo.vocab_slice, model.vocab_size)
-    logits = 2 * 4 * rows / grpo.micro_batches * generation.limit * at_a_time
-    length = max(generation.prompt_buckets) + generation.limit
-    cache = rows * length * model.num_layers * 2 * model.num_kv_heads * model.head_dim * width
-    kept = rows / grpo.micro_batches * length * model.num_layers * model.hidden_size * width
-    return weights + logits + max(cache, kept)
+    weights = of_weight * model.num_parameters / weight_pieces
+    P, C, heads = max(generation.prompt_buckets), generation.limit, model.num_heads
+    ways = question_ways(config.stages.questions, mesh)
+    questions = config.stages.questions // ways
+
+    read_at_a_time = questions // prompt_pieces(questions, P, heads)
+    of_token = model.num_layers * 2 * model.num_kv_heads * model.head_dim * width
+    cache = questions * (P + grpo.group * C) * of_token
+    generating = cache + 2 * 4 * read_at_a_time * heads * P**2
+
+    cut_into = pieces(grpo.micro_batches, config.stages.questions, ways)
+    asked, rows = questions / cut_into.by_question, questions * grpo.group / cut_into.count
+    logits = 2 * 4 * rows * C * min(grpo.vocab_slice, model.vocab_size)
+    kept = (asked * P + rows * C) * model.num_layers * model.hidden_size * width
+    learning = logits + kept + 3 * 4 * heads * max(asked * P**2, rows * C * (P + C))
+    return weights + max(generating, learning)
 
 
 def memory_had(mesh: Mesh) -> float:

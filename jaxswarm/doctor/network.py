@@ -12,9 +12,9 @@ from pathlib import Path
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.doctor.identity import in_use
 from jaxswarm.swarm import ports
+from jaxswarm.swarm.addresses import check_addresses, peer_in
 from jaxswarm.swarm.clocks import MAX_SKEW_S
 from jaxswarm.swarm.config import DhtConfig
-from jaxswarm.swarm.addresses import check_addresses, peer_in
 from jaxswarm.swarm.dht import Link, LinkError
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import open_identity

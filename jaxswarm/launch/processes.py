@@ -21,6 +21,9 @@ LOG_FILE = "log.txt"
 KILL_AFTER_S = 35.0
 """How long a node may take to end after SIGTERM: it writes a checkpoint and leaves its swarm."""
 
+_OF_NODES = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Unless the user has set it. Nodes may share a GPU, of which each would take three quarters."""
+
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the kernel sends a process when its parent dies."""
 
@@ -53,7 +56,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=_OF_NODES | os.environ | {"PYTHONUNBUFFERED": "1"},
                 # A group of its own: a terminal's Ctrl-C reaches the launcher alone, which asks
                 # each node once. A node that is asked twice ends without saving.
                 process_group=0,

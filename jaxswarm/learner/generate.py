@@ -7,7 +7,13 @@ import jax.numpy as jnp
 
 from jaxswarm.learner.profile import DECODE, PROMPT, SAMPLE
 from jaxswarm.learner.sampling import Sampling, sample
+from jaxswarm.model.attention import KeyValues
 from jaxswarm.model.qwen2 import Cache, Prefix, Qwen2
+from jaxswarm.model.sharding import join_questions, question_ways, split_questions
+
+PROMPT_SCORES_BYTES = 4 << 30
+"""What attention's scores of prompts may take on a device. They grow with the square of a prompt's
+length: 32 questions of 4,096 tokens would take 25 GB with the 12 heads of Qwen2.5-1.5B."""
 
 
 class Rollout(NamedTuple):
@@ -42,6 +48,33 @@ def split_last(prompt_QxP: jax.Array, length_Q: jax.Array) -> tuple[jax.Array, j
     return last_Q, length_Q - 1
 
 
+def prompt_pieces(questions: int, length: int, heads: int) -> int:
+    """Into how many pieces a device's questions are cut to read their prompts, for want of memory.
+
+    A prompt whose own scores, [heads, length, length] in float32, are too large is read alone.
+    """
+    of_question = 4 * heads * length**2
+    return next(
+        pieces
+        for pieces in range(1, questions + 1)
+        if questions % pieces == 0
+        and (pieces == questions or questions // pieces * of_question <= PROMPT_SCORES_BYTES)
+    )
+
+
+def _read_prompts(
+    model: Qwen2, prompt_QxP: jax.Array, length_Q: jax.Array
+) -> tuple[KeyValues, ...]:
+    """Each layer's keys and values of the prompts."""
+    Q, P = prompt_QxP.shape
+    pieces = prompt_pieces(Q // question_ways(Q), P, model.config.num_heads)
+    if pieces == 1:
+        return model.prompt(prompt_QxP, length_Q).layers
+    split = split_questions(prompt_QxP, pieces), split_questions(length_Q, pieces)
+    layers = jax.lax.map(lambda piece: model.prompt(*piece).layers, split)
+    return jax.tree.map(join_questions, layers)
+
+
 def generate(
     model: Qwen2,
     prompt_QxP: jax.Array,
@@ -69,7 +102,7 @@ def generate(
     Q, group = budget_QxG.shape
     last_Q, before_Q = split_last(prompt_QxP, length_Q)
     with jax.named_scope(PROMPT):
-        prefix = Prefix(model.prompt(prompt_QxP, length_Q).layers, before_Q)
+        prefix = Prefix(_read_prompts(model, prompt_QxP, length_Q), before_Q)
 
     def running(state: _Decoding) -> jax.Array:
         return (state.step < budget_QxG) & ~state.rollout.ended_QxG

@@ -57,17 +57,17 @@ class Profile:
 def profiled() -> Iterator[Profile]:
     """Traces what runs in the block. Costs some time and memory for each operation that ran.
 
-    Where no trace can be had, because another one is being taken, the block runs all the same.
+    Where no trace can be had, because another one is being taken, or this one can't be read, the
+    block runs all the same.
     """
     found = Profile()
     directory = Path(tempfile.mkdtemp(prefix="jaxswarm-profile-"))
     options = ProfileOptions()
     options.python_tracer_level = 0
     try:
-        try:
+        with _noted(found):
             jax.profiler.start_trace(str(directory), profiler_options=options)
-        except RuntimeError as error:
-            found.missing = str(error)
+        if found.missing:
             yield found
             return
         began = time.perf_counter()
@@ -75,14 +75,32 @@ def profiled() -> Iterator[Profile]:
             yield found
         finally:
             wall_s = time.perf_counter() - began
-            jax.profiler.stop_trace()
-        (trace,) = directory.rglob("*.xplane.pb")
-        found.seconds = _by_part(ProfileData.from_file(str(trace)), wall_s)
+            with _noted(found):
+                jax.profiler.stop_trace()
+        with _noted(found):
+            (trace,) = directory.rglob("*.xplane.pb")
+            found.seconds = _by_part(ProfileData.from_file(str(trace)), wall_s)
+            if not found.seconds:
+                raise LookupError("the trace names no operation of the parts")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@contextmanager
+def _noted(found: Profile) -> Iterator[None]:
+    """Nothing that a profiler does ends a run: the first error in it is why there is no profile."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 whatever it is
+        found.missing = found.missing or f"{type(error).__name__}: {error}"
+
+
 def _by_part(trace: Any, wall_s: float) -> dict[str, float]:
+    """Seconds by part; none where no operation of ours was found.
+
+    TPUs, and GPUs where they run CUDA graphs, may trace kernels without the operation that they
+    belong to. What is not found there must not pass for the host's time.
+    """
     operations = list(_operations(trace))
     programs = _instructions({operation.module for operation in operations})
     busy: defaultdict[str, float] = defaultdict(float)
@@ -91,9 +109,11 @@ def _by_part(trace: Any, wall_s: float) -> dict[str, float]:
         part = programs.get((event.module, event.name), _UNKNOWN).part
         busy[part] += event.end_ns - event.start_ns
         spans.append((event.start_ns, event.end_ns))
+    if busy.keys() <= {OTHERS}:
+        return {}
     device_s = min(_union(spans) / 1e9, wall_s)
     # Operations overlap where a device has several queues; their shares are of the time it worked.
-    scale = device_s / sum(busy.values()) if busy else 0.0
+    scale = device_s / sum(busy.values())
     return {part: time_ns * scale for part, time_ns in busy.items()} | {HOST: wall_s - device_s}
 
 

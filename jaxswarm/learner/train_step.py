@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from jaxswarm.learner.logprobs import completion_logprobs
 from jaxswarm.learner.packing import Packing
 from jaxswarm.learner.profile import LOGPROBS, OPTIMIZER, REFERENCE
 from jaxswarm.model import qwen2
+from jaxswarm.model.sharding import question_ways, split_questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class GRPOConfig:
     updates: int
     """Optimizer updates on each batch."""
     micro_batches: int
-    """Pieces of the batch whose gradients are added up before an update, to bound memory."""
+    """Pieces of the batch whose gradients are added up before an update, to bound memory; on
+    several devices there may be fewer, see `pieces`."""
     temperature: float
     """That of the sampler."""
     limit: int
@@ -114,21 +117,48 @@ class StepMetrics(NamedTuple):
     """Before the clip."""
 
 
+class Pieces(NamedTuple):
+    """How a batch is cut into micro-batches."""
+
+    by_question: int
+    by_group: int
+
+    @property
+    def count(self) -> int:
+        return self.by_question * self.by_group
+
+
+def pieces(micro_batches: int, questions: int, ways: int) -> Pieces:
+    """Cuts by questions first, and inside the groups what the batch has too few questions for.
+
+    Where devices share the questions, each piece must have some of each device's: a piece that
+    can't be divided among them would be computed by all. So there are fewer pieces, and yet no
+    device has more of the batch in memory at a time than a single one would have.
+
+    Args:
+      micro_batches: as asked for.
+      questions: of the batch.
+      ways: parts that the devices cut the questions into: `sharding.question_ways`.
+    """
+    by_group = micro_batches // math.gcd(micro_batches, questions)
+    return Pieces(math.gcd(micro_batches, questions // ways), by_group)
+
+
 def check_micro_batches(micro_batches: int, questions: int, group: int, *, is_packed: bool) -> None:
-    """Says at the start that a batch can be cut so: by questions first, then inside the groups.
+    """Says at the start that a batch can be cut so, on however many devices.
 
     Raises:
       InputError: it can't.
     """
-    by_question = math.gcd(micro_batches, questions)
-    if group % (micro_batches // by_question):
+    by_group = pieces(micro_batches, questions, ways=1).by_group
+    if group % by_group:
         raise InputError(
             "grpo.micro_batches",
             got=micro_batches,
             expected=f"a number that cuts {questions} questions x {group} completions evenly",
             remedy="set --config.grpo.micro_batches",
         )
-    if is_packed and questions % micro_batches:
+    if is_packed and by_group > 1:
         raise InputError(
             "grpo.micro_batches",
             got=micro_batches,
@@ -137,33 +167,28 @@ def check_micro_batches(micro_batches: int, questions: int, group: int, *, is_pa
         )
 
 
-def _micro_batches(rows: _Rows, count: int) -> _Rows:
-    """The same rows with a leading axis of `count`, each piece a whole grid of questions x group.
-
-    Piece i takes every n-th question: neighbours lie on one device, and each piece should use all.
-    """
+def _micro_batches(rows: _Rows, cut_into: Pieces) -> _Rows:
+    """The same rows with a leading axis of pieces, each a whole grid of questions x group."""
     Q, G = rows.advantage_QxG.shape
-    by_question = math.gcd(count, Q)
-    by_group = count // by_question
+    by_question, by_group = cut_into
 
     assert rows.packing is None or by_group == 1, "a packed group can't be cut"
 
-    def by_questions(array: jax.Array) -> jax.Array:
-        return array.reshape(Q // by_question, by_question, *array.shape[1:]).swapaxes(0, 1)
-
     def cut(array: jax.Array, *, grouped: bool) -> jax.Array:
-        array = by_questions(array)
+        array = split_questions(array, by_question)
         if not grouped:
             return jnp.repeat(array, by_group, axis=0)
         array = array.reshape(*array.shape[:2], by_group, G // by_group, *array.shape[3:])
-        return array.swapaxes(1, 2).reshape(count, Q // by_question, *array.shape[3:])
+        return array.swapaxes(1, 2).reshape(cut_into.count, Q // by_question, *array.shape[3:])
 
     grids = {
         name: cut(array, grouped=not name.startswith("prompt"))
         for name, array in rows._asdict().items()
         if name != "packing"
     }
-    return _Rows(**grids, packing=jax.tree.map(by_questions, rows.packing))
+    return _Rows(
+        **grids, packing=jax.tree.map(partial(split_questions, pieces=by_question), rows.packing)
+    )
 
 
 def train_step(
@@ -185,6 +210,8 @@ def train_step(
       batch: [Q, G, C] grids; see `Batch`.
     """
     assert (reference is None) == (config.beta == 0)
+    Q, _, C = batch.token_QxGxC.shape
+    cut_into = pieces(config.micro_batches, Q, question_ways(Q))
 
     def logprobs(params: nnx.State, rows: _Rows, *, remat: bool) -> tuple[jax.Array, jax.Array]:
         return completion_logprobs(
@@ -230,7 +257,7 @@ def train_step(
 
     def gradient(params: nnx.State, rows: _Rows) -> tuple[nnx.State, StepMetrics]:
         one = jax.grad(loss, has_aux=True)
-        if config.micro_batches == 1:
+        if cut_into.count == 1:
             return one(params, rows)
 
         def add(so_far: Any, piece: _Rows) -> tuple[Any, None]:
@@ -238,10 +265,9 @@ def train_step(
 
         no_metrics = StepMetrics(*[jnp.float32(0)] * len(StepMetrics._fields))
         zeros = jax.tree.map(jnp.zeros_like, params), no_metrics
-        total, _ = jax.lax.scan(add, zeros, _micro_batches(rows, config.micro_batches))
+        total, _ = jax.lax.scan(add, zeros, _micro_batches(rows, cut_into))
         return total
 
-    C = batch.token_QxGxC.shape[2]
     advantage_QxG = grpo.advantages(batch.reward_QxG, config.advantage_scale)
     weight_QxGxC = grpo.token_weights(batch.length_QxG, C, config.limit, config.loss)
     rows = _Rows(

@@ -115,6 +115,31 @@ def sharding(shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh) -> Na
     return NamedSharding(mesh, spec(shape, axes, mesh))
 
 
+def question_ways(questions: int, mesh: Mesh | AbstractMesh | None = None) -> int:
+    """Into how many parts so many questions are cut; 1: each device has them all.
+
+    `mesh`: by default the one that is set, if any.
+    """
+    mesh = jax.sharding.get_abstract_mesh() if mesh is None else mesh
+    ways = 1 if mesh.empty else math.prod(mesh.shape[name] for name in MESH_AXES_OF["question"])
+    return ways if questions % ways == 0 else 1
+
+
+def split_questions(array: jax.Array, pieces: int) -> jax.Array:
+    """[Q, ...] as [pieces, Q / pieces, ...].
+
+    Piece i takes every n-th question: neighbours lie on one device, and each piece should use all.
+    """
+    split = array.reshape(-1, pieces, *array.shape[1:]).swapaxes(0, 1)
+    return constrain(split, None, "question", *[None] * (array.ndim - 1))
+
+
+def join_questions(split: jax.Array) -> jax.Array:
+    """[Q, ...] again of what `split_questions` gave."""
+    array = split.swapaxes(0, 1).reshape(-1, *split.shape[2:])
+    return constrain(array, "question", *[None] * (array.ndim - 1))
+
+
 def place_questions(array: np.ndarray | jax.Array, mesh: Mesh) -> jax.Array:
     """Puts an array on the mesh, its leading axis being the questions."""
     axes = ("question", *[None] * (array.ndim - 1))

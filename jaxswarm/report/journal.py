@@ -6,7 +6,7 @@ word for word, and nothing else for the same position.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,16 +19,26 @@ JOURNAL_FILE = "journal.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """What a journal holds from some position on.
+    """What a journal holds from some position on, for a node that plays again from there.
 
     `published`: one's own outputs. `received`: the peers' outputs, in the order in which they came.
     Of two for the same peer and position the first counts, as for every reader of the swarm.
     `unreadable`: the numbers of lines that a kill or another hand has torn. They stay in the file.
+    `late`: the peers' outputs of earlier stages, by the stage during which they came.
     """
 
     published: Mapping[Position, StageOutput]
     received: Mapping[Position, tuple[StageOutput, ...]]
     unreadable: tuple[int, ...] = ()
+    late: Mapping[Position, tuple[StageOutput, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+    @property
+    def heard(self) -> frozenset[tuple[Position, str]]:
+        """Position and peer of each output of a peer."""
+        by_stage = (*self.received.values(), *self.late.values())
+        return frozenset((each.position, each.peer) for outputs in by_stage for each in outputs)
 
 
 class Journal:
@@ -62,17 +72,35 @@ class Journal:
         self._log.append(_line("published", output, texts, scores), durable=True)
 
     def received(self, output: StageOutput, scores: Mapping[Reply, Score]) -> None:
-        """Notes a peer's output.
+        """Notes a peer's output of the stage that this node has published in.
 
         Args:
           output: as it was read and checked.
-          scores: the reward that this node gives each reply. One to a question that this node does
-            not have has none.
+          scores: the reward that this node gives each reply. One that it can't use has none.
 
         Raises:
           InputError: the disk is full or can't be written.
         """
         self._log.append(_line("received", output, {}, scores))
+
+    def late(self, output: StageOutput, during: Position) -> None:
+        """Notes a peer's output of an earlier stage, and during which it came.
+
+        Raises:
+          InputError: the disk is full or can't be written.
+        """
+        came = {"during": {"round": during.round, "stage": str(during.stage)}}
+        self._log.append(_line("late", output, {}, {}) | came)
+
+    def offered(self, output: StageOutput, scores: Mapping[Reply, Score]) -> None:
+        """Notes a peer's output in a swarm that keeps no step. `scores`: as for `received`.
+
+        It is for people alone: nothing is played again with it.
+
+        Raises:
+          InputError: the disk is full or can't be written.
+        """
+        self._log.append(_line("offered", output, {}, scores))
 
     def read(self, *, own: str, since: Position) -> "JournalState":
         """What stands in it from `since` on, as `read_journal` says."""
@@ -86,6 +114,8 @@ def read_journal(path: Path, *, own: str, since: Position) -> JournalState:
     """What stands in the journal from `since` on, for a node that resumes there.
 
     Memory holds that part alone, however long the journal is. A missing file is an empty journal.
+    Of the peers' outputs it is those that came after one's own of the stage: as many as the node
+    has waited for there, however far ahead of it others were.
 
     Args:
       path: the journal.
@@ -93,25 +123,34 @@ def read_journal(path: Path, *, own: str, since: Position) -> JournalState:
       since: positions before it are passed over.
     """
     published: dict[Position, StageOutput] = {}
-    received: dict[Position, dict[str, StageOutput]] = {}
+    received: dict[Position, _Heard] = {}
+    late: dict[Position, _Heard] = {}
     unreadable: list[int] = []
     for number, record in read_lines(path):
         try:
-            output, is_own = _output(record or {}), (record or {})["kind"] == "published"
+            output, kind = _output(record or {}), (record or {})["kind"]
+            at = _position((record or {}).get("during", record))
         except (KeyError, TypeError, ValueError):
             unreadable.append(number)
             continue
-        if output.position < since:
+        if at < since:
             continue
-        if is_own and output.peer == own:
-            published.setdefault(output.position, output)
-        elif not is_own:
-            received.setdefault(output.position, {}).setdefault(output.peer, output)
+        if kind == "published" and output.peer == own:
+            published.setdefault(at, output)
+        elif kind in ("received", "late") and at in published:
+            heard = (received if kind == "received" else late).setdefault(at, {})
+            heard.setdefault((output.position, output.peer), output)
     return JournalState(
-        MappingProxyType(published),
-        MappingProxyType({at: tuple(by_peer.values()) for at, by_peer in received.items()}),
-        tuple(unreadable),
+        MappingProxyType(published), _by_stage(received), tuple(unreadable), _by_stage(late)
     )
+
+
+_Heard = dict[tuple[Position, str], StageOutput]
+"""What came during a stage, by its own stage and peer."""
+
+
+def _by_stage(heard: Mapping[Position, _Heard]) -> Mapping[Position, tuple[StageOutput, ...]]:
+    return MappingProxyType({at: tuple(outputs.values()) for at, outputs in heard.items()})
 
 
 def _line(
@@ -145,6 +184,9 @@ def _reply(
 
 
 def _output(record: Mapping[str, Any]) -> StageOutput:
-    position = Position(record["round"], STAGES.index(Stage(record["stage"])))
     replies = (Reply(r["question_id"], r["text"], r["vote"]) for r in record["replies"])
-    return StageOutput(record["peer"], position, tuple(replies))
+    return StageOutput(record["peer"], _position(record), tuple(replies))
+
+
+def _position(place: Any) -> Position:
+    return Position(place["round"], STAGES.index(Stage(place["stage"])))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -85,6 +85,35 @@ def select_peers(
     return tuple(text for text in ranked if text.peer in kept)
 
 
+def sift(
+    outputs: Iterable[StageOutput], questions: Container[str], max_peer_chars: int, own: str = ""
+) -> Iterator[tuple[str, Reply, str]]:
+    """Each reply with its peer, and why it can't be used: "" where it can. For reasons see `merge`.
+
+    Args:
+      outputs: what was published in one stage.
+      questions: the ids of those that it was about.
+      max_peer_chars: longest text of a peer to use.
+      own: the peer whose texts may be blank and of any length.
+    """
+    used: set[tuple[str, str]] = set()
+    for output in outputs:
+        for reply in output.replies:
+            key = (output.peer, reply.question_id)
+            reason = ""
+            if reply.question_id not in questions:
+                reason = "unknown question"
+            elif key in used:
+                reason = "repeated"
+            elif output.peer != own and not reply.text.strip():
+                reason = "blank text"
+            elif output.peer != own and len(reply.text) > max_peer_chars:
+                reason = "too long"
+            else:
+                used.add(key)
+            yield output.peer, reply, reason
+
+
 def merge(
     stage: Stage,
     discussions: Sequence[Discussion],
@@ -119,24 +148,11 @@ def merge(
     """
     by_question: dict[str, list[PeerText]] = {d.question.id: [] for d in discussions}
     refused: Counter[str] = Counter()
-    seen: set[tuple[str, str]] = set()
-    for output in (own, *outputs):
-        for reply in output.replies:
-            key = (output.peer, reply.question_id)
-            reason = ""
-            if reply.question_id not in by_question:
-                reason = "unknown question"
-            elif key in seen:
-                reason = "repeated"
-            elif output is not own and not reply.text.strip():
-                reason = "blank text"
-            elif output is not own and len(reply.text) > max_peer_chars:
-                reason = "too long"
-            if reason:
-                refused[reason] += 1
-                continue
-            seen.add(key)
-            by_question[reply.question_id].append(PeerText(output.peer, reply.text, reply.vote))
+    for peer, reply, reason in sift((own, *outputs), by_question, max_peer_chars, own.peer):
+        if reason:
+            refused[reason] += 1
+        else:
+            by_question[reply.question_id].append(PeerText(peer, reply.text, reply.vote))
 
     merged = []
     for discussion in discussions:

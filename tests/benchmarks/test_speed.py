@@ -1,13 +1,18 @@
 """The benchmarks of speed on a model small enough for a test: what they count, what they say."""
 
 import json
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
+import jax
 import pytest
+import torch
 
-from benchmarks import contest, roofline, works
+from benchmarks import compile as compile_
+from benchmarks import contest, facts, generate, grpo_step, roofline, works
 from benchmarks.sides.ours import make_learner, ours
-from benchmarks.work import Work
+from benchmarks.work import Work, jax_peak_gb, torch_peak_gb
 
 TINY = works.SHAPES["cpu"] | {
     "vocab_size": 128,
@@ -60,6 +65,15 @@ def test_a_decode_step_is_what_the_tokens_after_the_first_take_each(work):
     assert figures["decode_step_s"] == 1.0
 
 
+def test_the_matmuls_are_timed_on_weights_that_are_cast_before(work, monkeypatch):
+    learner, graph = make_learner(work)
+    timed = []
+    monkeypatch.setattr(roofline, "best_s", lambda run: timed.append(jax.make_jaxpr(run)()))
+    roofline.matmuls_s(graph, learner.state.params, 4, "bfloat16")
+    (program,) = (equation.params["jaxpr"] for equation in timed[0].eqns)
+    assert {str(given.dtype) for given in program.in_avals} == {"bfloat16"}
+
+
 def test_lengths_that_differ_are_drawn_as_given(work):
     uneven = replace(work, limits=((6, 1, 2, 3), (2, 2, 2, 2)), train=False)
     assert not uneven.is_even
@@ -81,7 +95,51 @@ def test_the_works_have_the_sizes_they_are_known_by(tmp_path):
     assert [len(w.prompts) for w in works.works("gpu", tmp_path / "b", **common)] == [8, 32]
     (var,) = works.works("var", tmp_path / "c", **common)
     assert not var.is_even
-    assert 32 <= min(var.limits[0]) < max(var.limits[0]) <= 128
+    assert 32 <= min(var.limits[0]) < max(var.limits[0])
+    on_gpu = works.works("var", tmp_path / "d", **(common | {"on_gpu": True}))
+    assert [work.limit for work in (var, *on_gpu)] == [128, 512, 512]
+
+
+@pytest.mark.parametrize("benchmark", [generate, grpo_step, compile_], ids=lambda b: b.__name__)
+def test_what_was_measured_before_a_kill_is_in_the_file(work, tmp_path, monkeypatch, benchmark):
+    def measure(_, work, *__):
+        if work.name == "second":
+            raise KeyboardInterrupt
+        return {"first_s": 3.0, "median_s": {"generate": 1.0, "step": 2.0}, "peak_gb": 1.0}
+
+    both = [work, replace(work, name="second")]
+    monkeypatch.setattr(contest, "asked_works", lambda *_, **__: both)
+    monkeypatch.setattr(contest, "measure", measure)
+    monkeypatch.setattr(facts, "RESULTS", tmp_path)
+    monkeypatch.setattr(facts, "asked", lambda: {"device": "one"})
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--work=gpu"])
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main()
+    (path,) = tmp_path.glob("*-gpu.json")
+    written = json.loads(path.read_text())
+    assert written["facts"] == {"device": "one"}
+    assert "ours" in str(written["tiny"])
+
+
+def test_facts_are_had_from_another_process_and_without_git(monkeypatch):
+    assert facts.asked().keys() == facts.facts().keys()
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert facts.facts()["commit"] == "unknown"
+
+
+def test_the_peak_is_the_device_s_where_there_is_one(monkeypatch):
+    stub = SimpleNamespace(memory_stats=lambda: {"peak_bytes_in_use": 7_000_000_000})
+    assert 0 < jax_peak_gb() < 7
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [stub])
+    assert jax_peak_gb() == 7.0
+
+
+def test_torch_tells_the_peak_of_its_own_device(monkeypatch):
+    assert torch_peak_gb() == pytest.approx(jax_peak_gb(), rel=0.1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5_000_000_000)
+    assert torch_peak_gb() == 5.0
 
 
 def test_a_side_that_cannot_run_is_left_out_with_its_reason(work, tmp_path):

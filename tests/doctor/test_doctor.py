@@ -31,8 +31,9 @@ MEASURED = {
     "grpo.group": 4,
     "grpo.micro_batches": 1,
     "generation.limit": 128,
+    "generation.prompt_buckets": (1024,),
 }
-"""The flags of benchmarks/results/real_swarm.json."""
+"""The flags of benchmarks/results/real_swarm.json, whose prompts were no longer than that."""
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def by_what(findings: Iterator[Finding] | list[Finding]) -> dict[str, Finding]:
 def test_a_healthy_machine_has_nothing_but_ok(config: ConfigDict) -> None:
     found = by_what(examine(config))
     assert {what: finding.level for what, finding in found.items()} == dict.fromkeys(
-        ("versions", "model", "data", "devices", "memory", "disk"), Level.OK
+        ("versions", "config", "model", "data", "devices", "memory", "disk"), Level.OK
     )
     assert not Path(config.output.directory).exists(), "the doctor changes nothing"
 
@@ -71,6 +72,8 @@ def test_a_healthy_machine_has_nothing_but_ok(config: ConfigDict) -> None:
     [
         ("model.source", "/no/such/model", "model"),
         ("data.source", "./nowhere.jsonl", "data"),
+        ("grpo.group", 1, "config"),
+        ("stages.prompts", "x", "config"),
         ("mesh.tensor", 3, "devices"),
         ("stages.questions", 7, "devices"),
         ("generation.limit", 10**9, "memory"),
@@ -101,6 +104,17 @@ def test_a_large_model_on_a_cpu_is_a_warning(huge: ModelConfig) -> None:
     assert "minutes a stage" in finding.remedy
 
 
+def test_key_value_heads_that_the_tensor_axis_cuts_are_a_warning(model: ModelConfig) -> None:
+    mesh = make_mesh(data=2, fsdp=1, tensor=4)
+    for heads in (4, 8):
+        fits = dataclasses.replace(model, num_kv_heads=heads)
+        assert [finding.what for finding in machine.devices(fits, mesh)] == ["devices"]
+    cut = dataclasses.replace(model, num_kv_heads=2)
+    finding = by_what(machine.devices(cut, mesh))["mesh"]
+    assert finding.level == Level.WARNING
+    assert finding.remedy == "use mesh.fsdp in its place, or a mesh.tensor that divides 2"
+
+
 def test_memory_is_compared_with_what_this_machine_has(
     model: ModelConfig, huge: ModelConfig
 ) -> None:
@@ -124,6 +138,24 @@ def test_the_estimate_of_memory_is_near_what_was_measured() -> None:
     config.update_from_flattened_dict(MEASURED)
     mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
     assert machine.memory_needed(config, qwen, mesh, "float32") == pytest.approx(13.93e9, rel=0.25)
+
+
+def test_the_estimate_of_memory_knows_how_a_batch_is_cut_and_what_attention_takes(
+    model: ModelConfig,
+) -> None:
+    config = gsm8k.get_config()
+
+    def needed(devices: int, micro_batches: int, longest: int = 4096) -> float:
+        mesh = make_mesh(data=devices, fsdp=1, tensor=1, devices=jax.devices()[:devices])
+        config.grpo.micro_batches = micro_batches
+        config.generation.prompt_buckets = (longest,)
+        return machine.memory_needed(config, model, mesh, "float32")
+
+    assert needed(1, 8) < needed(1, 1)
+    assert needed(8, 8) == needed(8, 1), "a device has but one question"
+    config.generation.limit = 1
+    scores = 4 * 8 * model.num_heads * 4096**2
+    assert needed(1, 1, 8192) - needed(1, 1) > 3 * 3 * scores, "the square of a prompt's length"
 
 
 def test_a_disk_too_small_is_a_failure_and_one_too_small_for_all_a_warning(

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jaxswarm.ending import SAME_REQUEST_S
 from jaxswarm.errors import InputError
 from jaxswarm.launch import launcher as launcher_module
 from jaxswarm.launch.__main__ import main
 from jaxswarm.launch.launcher import launch
 from jaxswarm.launch.plan import Plan, parse
-from jaxswarm.launch.processes import ONE_REQUEST_S
+from jaxswarm.launch.processes import NodeProcess
 from jaxswarm.report.rundir import NodeCard
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_node.py")))
@@ -151,6 +152,23 @@ def test_what_an_earlier_run_left_does_not_pass_for_this_one(tmp_path: Path):
     assert "│ node-0 │ exit code 1 │" in shown
 
 
+def test_nodes_can_share_a_gpu_unless_the_user_says_how_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    command = [sys.executable, "-c", f"import os; print(os.environ[{name!r}])"]
+
+    def told(directory: Path) -> str:
+        node = NodeProcess(command, directory)
+        assert eventually(lambda: node.code == 0)
+        return node.tail(1)
+
+    monkeypatch.delenv(name, raising=False)
+    assert told(tmp_path / "node-0") == "false"
+    monkeypatch.setenv(name, "true")
+    assert told(tmp_path / "node-1") == "true"
+
+
 def test_solo_nodes_have_no_address_and_wait_for_none(tmp_path: Path):
     code, _ = run(tmp_path, "--config.act=0:alone", "--config.rounds=1", nodes=2)
     assert code == 0
@@ -192,7 +210,7 @@ def test_asked_again_the_launcher_ends_even_a_deaf_node(
     process.send_signal(signal.SIGINT)
     assert eventually(lambda: (tmp_path / "node-1/asked.json").exists())
     assert process.poll() is None
-    time.sleep(ONE_REQUEST_S)
+    time.sleep(SAME_REQUEST_S)
     process.send_signal(signal.SIGINT)
     shown, _ = process.communicate(timeout=60)
     assert "node-2: killed by SIGKILL" in shown

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxswarm.learner.generate import generate
+from jaxswarm.learner.generate import generate, prompt_pieces
 from jaxswarm.learner.sampling import GREEDY, Sampling
 from tests.learner import tiny
 
@@ -46,6 +46,14 @@ def test_tokens_and_log_probabilities_are_those_of_the_full_forward(model, sampl
     if sampling == GREEDY:
         np.testing.assert_array_equal(rollout.token_QxGxC[drawn], plain.argmax(-1)[drawn])
     assert len(set(rollout.length_QxG.ravel())) > 1, "rows that end early are part of this test"
+
+
+@pytest.mark.parametrize(
+    ("questions", "length", "pieces"),
+    [(8, 512, 1), (32, 4096, 8), (5, 4096, 1), (7, 4096, 7), (2, 100_000, 2)],
+)
+def test_prompts_are_read_in_as_few_pieces_as_memory_allows(questions, length, pieces):
+    assert prompt_pieces(questions, length, heads=12) == pieces
 
 
 def test_rows_end_at_their_first_stop_token_and_hold_nothing_after_it(model):

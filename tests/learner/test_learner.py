@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxswarm.learner import generate, train_step
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig, learning_rate
+from jaxswarm.learner.packing import pack
 from jaxswarm.learner.sampling import GREEDY, Sampling
+from jaxswarm.model.qwen2 import Qwen2
 from jaxswarm.model.sharding import make_mesh, param_shardings
 from tests.learner import tiny
 
@@ -35,10 +38,12 @@ def learner(data: int, fsdp: int, tensor: int, **settings) -> Learner:
     return Learner(graph, placed, mesh, tiny.grpo(**settings), OPTIMIZER)
 
 
-def roll(made: Learner, sampling: Sampling, prompt=tiny.PROMPT_QxP, seed: int = 3):
+def roll(
+    made: Learner, sampling: Sampling, prompt=tiny.PROMPT_QxP, seed: int = 3, length=tiny.LENGTH_Q
+):
     return made.generate(
         prompt,
-        tiny.LENGTH_Q,
+        length,
         seed=seed,
         group=4,
         limit=10,
@@ -74,6 +79,57 @@ def test_a_sharded_learner_does_what_one_device_does(sizes):
         metrics, same = one.step(batch), many.step(batch)
         np.testing.assert_allclose(same.loss, metrics.loss, rtol=1e-5)
         np.testing.assert_allclose(same.grad_norm, metrics.grad_norm, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_micro_batch_is_divided_among_all_devices_and_the_step_stays_the_same(
+    monkeypatch, is_packed
+):
+    batch = jax.tree.map(lambda array: np.concatenate([array, array]), tiny.batch(tiny.model()))
+    if is_packed:
+        batch = batch._replace(packing=pack(batch.length_QxG, 10, (3,)))
+        assert batch.packing is not None
+    one, many = learner(1, 1, 1, micro_batches=8), learner(1, 4, 1, micro_batches=8)
+    expected = one.step(batch)
+
+    shards, logprobs = set(), train_step.completion_logprobs
+
+    def watched(model, prompt_QxP, prompt_length_Q, token_QxGxC, packing, **settings):
+        for array in (prompt_QxP, token_QxGxC, *jax.tree.leaves(packing)):
+            shape = array.shape
+            jax.debug.inspect_array_sharding(
+                array,
+                callback=lambda place, shape=shape: shards.add((shape, place.shard_shape(shape))),
+            )
+        return logprobs(model, prompt_QxP, prompt_length_Q, token_QxGxC, packing, **settings)
+
+    monkeypatch.setattr(train_step, "completion_logprobs", watched)
+    got = many.step(batch)
+    assert shards
+    assert {(whole[0], shard[0]) for whole, shard in shards} == {(4, 1)}, "of 8 questions, 2 pieces"
+    np.testing.assert_allclose(got.loss, expected.loss, rtol=1e-5)
+    np.testing.assert_allclose(got.grad_norm, expected.grad_norm, rtol=1e-5)
+
+
+def test_long_prompts_are_read_in_pieces_by_all_devices_and_draw_the_same(monkeypatch):
+    prompt, length = (np.concatenate([a, a]) for a in (tiny.PROMPT_QxP, tiny.LENGTH_Q))
+    expected = roll(learner(1, 1, 1), GREEDY, prompt=prompt, length=length)
+    of_question = 4 * tiny.CONFIG.num_heads * prompt.shape[1] ** 2
+    monkeypatch.setattr(generate, "PROMPT_SCORES_BYTES", of_question)
+    shards, read = set(), Qwen2.prompt
+
+    def watched(model, token_QxP, length_Q):
+        jax.debug.inspect_array_sharding(
+            token_QxP,
+            callback=lambda place: shards.add((token_QxP.shape, place.shard_shape((4, 12)))),
+        )
+        return read(model, token_QxP, length_Q)
+
+    monkeypatch.setattr(Qwen2, "prompt", watched)
+    got = roll(learner(1, 4, 1), GREEDY, prompt=prompt, length=length)
+    assert shards == {((4, 12), (1, 12))}, "of 8 questions, 2 pieces"
+    np.testing.assert_array_equal(got.token_QxGxC, expected.token_QxGxC)
+    np.testing.assert_allclose(got.logprob_QxGxC, expected.logprob_QxGxC, atol=1e-4)
 
 
 def test_weights_and_moments_lie_in_pieces_and_the_step_keeps_them_there():

@@ -62,14 +62,47 @@ def test_an_operation_belongs_to_the_scope_it_was_traced_in(scopes, part):
 
 
 def test_where_a_trace_is_being_taken_already_the_work_is_done_without_one():
+    made = learner(1, 1, 1)
     with profile.profiled() as outer:
-        roll(learner(1, 1, 1), Sampling())
+        roll(made, Sampling())
         with profile.profiled() as inner:
             done = True
     assert done
     assert not inner.seconds
     assert "one profile" in str(inner).lower()
     assert outer.seconds
+
+
+def test_a_trace_without_our_operations_is_none_and_not_the_host_s_time(monkeypatch):
+    monkeypatch.setattr(profile, "_operations", lambda _: iter(()))
+    with profile.profiled() as found:
+        roll(learner(1, 1, 1), Sampling())
+    assert found.seconds == {}
+    assert "no operation" in found.missing
+
+
+def breaks(*_: object) -> None:
+    raise OSError("no space left")
+
+
+@pytest.mark.parametrize("broken", ["stop_trace", "from_file"])
+def test_a_trace_that_can_t_be_had_ends_nothing_and_says_why(monkeypatch, broken):
+    stop = jax.profiler.stop_trace
+
+    def stop_and_break() -> None:
+        stop()
+        breaks()
+
+    if broken == "stop_trace":
+        monkeypatch.setattr(jax.profiler, "stop_trace", stop_and_break)
+    else:
+        monkeypatch.setattr(profile.ProfileData, "from_file", breaks)
+    done = False
+    with profile.profiled() as found:
+        done = True
+    assert done
+    assert found.seconds == {}
+    assert str(found) == "not known (OSError: no space left)"
 
 
 def test_what_fails_inside_is_raised_as_it_is():

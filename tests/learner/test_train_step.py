@@ -10,7 +10,7 @@ from flax import nnx
 from jaxswarm.errors import InputError
 from jaxswarm.learner import grpo
 from jaxswarm.learner.packing import pack
-from jaxswarm.learner.train_step import TrainState, check_micro_batches, train_step
+from jaxswarm.learner.train_step import TrainState, check_micro_batches, pieces, train_step
 from tests.learner import tiny
 
 
@@ -187,6 +187,27 @@ def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_go
     expected = jax.tree.map(lambda old, new: old + share * (new - old), split[1], fewer.params)
     assert_same_tree(got.params, expected, atol=1e-5, rtol=1e-4)
     assert np.isfinite(metrics.sampler_gap)
+
+
+@pytest.mark.parametrize(
+    ("micro_batches", "questions", "ways", "cut"),
+    [
+        (8, 8, 1, (8, 1)),
+        (8, 8, 4, (2, 1)),
+        (8, 8, 8, (1, 1)),
+        (4, 12, 4, (1, 1)),
+        (8, 4, 1, (4, 2)),
+        (8, 4, 4, (1, 2)),
+    ],
+)
+def test_there_are_no_more_pieces_than_a_device_has_questions_and_none_is_larger_for_it(
+    micro_batches, questions, ways, cut
+):
+    made = pieces(micro_batches, questions, ways)
+    assert made == cut
+    assert questions // ways % made.by_question == 0, "each piece has some of each device's"
+    at_a_time = questions / ways / made.count
+    assert at_a_time <= questions / pieces(micro_batches, questions, 1).count
 
 
 def test_micro_batches_that_do_not_cut_the_grid_are_refused():

@@ -19,6 +19,7 @@ from jaxswarm.model.sharding import (
     constrain,
     make_mesh,
     param_shardings,
+    question_ways,
     sharding,
     spec,
 )
@@ -88,6 +89,14 @@ def test_an_axis_that_the_mesh_does_not_divide_is_repeated():
     assert spec((30, 64), ("kv_heads", "embed"), mesh) == P(None, ("fsdp",))
     assert spec((4, 7), ("question", None), mesh) == P(("data", "fsdp"), None)
     assert spec((3, 7), ("question", None), mesh) == P(None, None)
+
+
+def test_questions_are_cut_into_as_many_parts_as_the_mesh_can():
+    mesh = make_mesh(data=2, fsdp=2, tensor=2)
+    assert [question_ways(questions, mesh) for questions in (8, 6)] == [4, 1]
+    assert question_ways(8) == 1, "no mesh is set"
+    with jax.set_mesh(mesh):
+        assert question_ways(8) == 4
 
 
 def test_two_axes_of_one_array_never_share_a_mesh_axis():

@@ -92,6 +92,35 @@ def test_positions_before_the_wanted_one_are_passed_over(path: Path):
     assert list(state.published) == list(state.received) == [HERE, Position(2, 2)]
 
 
+def test_what_came_late_is_read_back_where_it_came(path: Path):
+    journal, answer = Journal(path), Position(2, 0)
+    for position in (answer, HERE):
+        journal.published(output("me", position), QUESTIONS, {})
+    journal.late(output("ann", answer), HERE)
+    journal.late(output("bob", Position(1, 2)), HERE)
+    journal.close()
+    for since in (answer, HERE):
+        state = read_journal(path, own="me", since=since)
+        assert state.received == {}, "as it was when the answer stage ended"
+        assert state.late == {HERE: (output("ann", answer), output("bob", Position(1, 2)))}
+        assert state.heard == {(answer, "ann"), (Position(1, 2), "bob")}
+
+
+def test_of_what_peers_sent_only_what_a_replay_can_need_is_kept_in_memory(path: Path):
+    """However far ahead of this node they are, and whatever a run that shared rollouts has read."""
+    journal = Journal(path)
+    journal.published(output("me"), QUESTIONS, {})
+    journal.received(output("ann"), {})
+    journal.offered(output("bob"), {})
+    for round_ in range(3, 9):
+        journal.received(output("ann", Position(round_, 0)), {})
+        journal.offered(output("bob", Position(round_, 0)), {})
+    journal.close()
+    state = read_journal(path, own="me", since=Position(0, 0))
+    assert state.heard == {(HERE, "ann")}
+    assert state.unreadable == ()
+
+
 def test_outputs_under_a_lost_identity_are_not_this_nodes(path: Path):
     journal = Journal(path)
     journal.published(output("old-me"), QUESTIONS, {})
