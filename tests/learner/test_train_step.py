@@ -37,6 +37,17 @@ def step(split, batch, config, *, optimizer=None, reference=None):
     return program(state, reference, batch)
 
 
+@pytest.fixture(scope="module")
+def reference(split):
+    return jax.tree.map(lambda w: w * 0.9, split[1])
+
+
+@pytest.fixture(scope="module")
+def whole_step(split, batch, reference):
+    """One step with a reference, and nothing that saves memory."""
+    return step(split, batch, tiny.grpo(beta=0.1), reference=reference)
+
+
 def plain_loss(params, graph, batch, config, reference):
     """The objective over plain forward passes."""
 
@@ -101,9 +112,8 @@ def test_loss_and_gradient_are_those_of_the_plain_objective(split, batch, settin
         {"vocab_slice": 7},
     ],
 )
-def test_memory_savers_change_nothing(split, batch, change):
-    reference = jax.tree.map(lambda w: w * 0.9, split[1])
-    whole, metrics = step(split, batch, tiny.grpo(beta=0.1), reference=reference)
+def test_memory_savers_change_nothing(split, batch, reference, whole_step, change):
+    whole, metrics = whole_step
     saved, same = step(split, batch, tiny.grpo(beta=0.1, **change), reference=reference)
     assert_same_tree(saved.params, whole.params, atol=2e-6, rtol=1e-5)
     assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
@@ -118,10 +128,11 @@ def test_memory_savers_change_nothing(split, batch, change):
         (2.9, (4, 2, 15), 4, True),
     ],
 )
-def test_packed_completions_give_the_same_update(split, batch, bucket, shape, micro_batches, remat):
-    reference = jax.tree.map(lambda w: w * 0.9, split[1])
+def test_packed_completions_give_the_same_update(
+    split, batch, reference, whole_step, bucket, shape, micro_batches, remat
+):
     config = tiny.grpo(beta=0.1, micro_batches=micro_batches, remat=remat)
-    whole, metrics = step(split, batch, config, reference=reference)
+    whole, metrics = whole_step
     packing = pack(batch.length_QxG, 10, (2, bucket))
     assert packing is not None
     assert packing.source_QxRxS.shape == shape
