@@ -13,7 +13,6 @@ from jaxswarm.errors import InputError
 Config = Any
 """An `ml_collections.ConfigDict`: which keys it has, and their types, its own file says."""
 
-
 OWN_KEYS = frozenset(
     f"--config.{key}"
     for key in (
@@ -79,6 +78,13 @@ def parse(values: flags.FlagValues, usage: str) -> Config:
             expected="--config=FILE first, then --config.a.b=VALUE",
             remedy="for example: python -m jaxswarm.main --config configs/gsm8k.py",
         )
+    return config
+
+
+def value(config: Config, key: str) -> Any:
+    """What a config has under a key such as "grpo.group"."""
+    for name in key.split("."):
+        config = config[name]
     return config
 
 

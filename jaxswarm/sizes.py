@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from jaxswarm import flags
 from jaxswarm.errors import InputError
 from jaxswarm.flags import Config
 from jaxswarm.settings import MODES, STAGED
@@ -10,68 +11,38 @@ from jaxswarm.stages.merge import PUBLISH_POLICIES
 
 def check(config: Config) -> None:
     """Raises InputError for the first of them."""
-    for what, got, ok, expected in (
-        ("grpo.group", config.grpo.group, config.grpo.group >= 2, "2 or more: GRPO compares them"),
-        ("rounds", config.rounds, config.rounds >= 0, "0 (until stopped) or more"),
-        ("stages.questions", config.stages.questions, config.stages.questions >= 1, "1 or more"),
-        (
-            "stages.publish",
-            config.stages.publish,
-            config.stages.publish in PUBLISH_POLICIES,
-            f"one of {PUBLISH_POLICIES}",
-        ),
-        ("swarm.mode", config.swarm.mode, config.swarm.mode in MODES, f"one of {MODES}"),
+    group = config.grpo.group
+    shares = config.swarm.mode != STAGED
+    for key, is_ok, expected in (
+        ("grpo.group", lambda count: count >= 2, "2 or more: GRPO compares them"),
+        ("rounds", lambda count: count >= 0, "0 (until stopped) or more"),
+        ("stages.questions", _is_some, "1 or more"),
+        ("stages.publish", PUBLISH_POLICIES.__contains__, f"one of {PUBLISH_POLICIES}"),
+        ("swarm.mode", MODES.__contains__, f"one of {MODES}"),
         (
             "swarm.external",
-            config.swarm.external,
-            config.swarm.mode == STAGED or 1 <= config.swarm.external < config.grpo.group,
-            f"1 or more, and less than grpo.group ({config.grpo.group})",
+            lambda count: not shares or 1 <= count < group,
+            f"1 or more, and less than grpo.group ({group})",
         ),
-        (
-            "stages.peers_in_prompt",
-            config.stages.peers_in_prompt,
-            config.stages.peers_in_prompt >= 1,
-            "1 (the node's own text alone) or more",
-        ),
-        (
-            "output.checkpoint_stages",
-            config.output.checkpoint_stages,
-            config.output.checkpoint_stages >= 1,
-            "1 or more",
-        ),
-        (
-            "output.keep_checkpoints",
-            config.output.keep_checkpoints,
-            config.output.keep_checkpoints >= 1,
-            "1 or more",
-        ),
-        (
-            "evaluation.batch",
-            config.evaluation.batch,
-            config.evaluation.batch >= 1,
-            "1 or more",
-        ),
-        (
-            "generation.limit",
-            config.generation.limit,
-            config.generation.limit >= 1,
-            "1 or more",
-        ),
-        (
-            "generation.prompt_buckets",
-            config.generation.prompt_buckets,
-            _is_rising(config.generation.prompt_buckets),
-            "rising lengths above 0",
-        ),
+        ("stages.peers_in_prompt", _is_some, "1 (the node's own text alone) or more"),
+        ("output.checkpoint_stages", _is_some, "1 or more"),
+        ("output.keep_checkpoints", _is_some, "1 or more"),
+        ("evaluation.batch", _is_some, "1 or more"),
+        ("generation.limit", _is_some, "1 or more"),
+        ("generation.prompt_buckets", _is_rising, "rising lengths above 0"),
         (
             "grpo.row_buckets",
-            config.grpo.row_buckets,
-            not config.grpo.row_buckets or _is_rising(config.grpo.row_buckets),
+            lambda buckets: not buckets or _is_rising(buckets),
             "rising numbers from 1 on, or ()",
         ),
     ):
-        if not ok:
-            raise InputError(what, got=got, expected=expected, remedy=f"set --config.{what}")
+        got = flags.value(config, key)
+        if not is_ok(got):
+            raise InputError(key, got=got, expected=expected, remedy=f"set --config.{key}")
+
+
+def _is_some(count: int) -> bool:
+    return count >= 1
 
 
 def _is_rising(sizes: tuple[float, ...]) -> bool:

@@ -122,7 +122,7 @@ def page(config: flags.Config, found: Mapping[str, Sequence[Run]]) -> str:
     ]
     for key, value in _pairs():
         if runs := found.get(_name(key, value)):
-            words = f"{value} in place of {_value(config, key)}"
+            words = f"{value} in place of {flags.value(config, key)}"
             lines.append(_row(f"`{key}`", words, runs, found["default"]))
     return "\n".join(lines) + "\n"
 
@@ -140,12 +140,6 @@ def _gap(runs: Sequence[Run], default: Sequence[Run], measure: str) -> Interval:
 
 def _table(runs: Sequence[Run], when: str, measure: str) -> Any:
     return records.table(runs, lambda node: node[when][measure])
-
-
-def _value(config: flags.Config, key: str) -> Any:
-    for name in key.split("."):
-        config = config[name]
-    return config
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ ours are handed to the node, by `fatal`.
 import asyncio
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
@@ -178,15 +178,15 @@ class Agent:
         if not link:
             return {}
 
-        async def get(name: str) -> Mapping[str, Found]:
+        async def get(name: str) -> Found:
             try:
                 async with asyncio.timeout(None if at_most_s == math.inf else at_most_s):
-                    return await link.get([name], latest=latest)
+                    return await link.get(name, latest=latest)
             except TimeoutError:
                 return {}
 
         answers = await asyncio.gather(*(get(name) for name in names))
-        return {name: found for answer in answers for name, found in answer.items()}
+        return {name: found for name, found in zip(names, answers, strict=True) if found}
 
     async def _beat(self) -> bool:
         if not self._link or not self._says:

@@ -20,7 +20,8 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from hivemind.dht.node import DHTNode
@@ -93,14 +94,14 @@ class Link:
         os.environ.setdefault("GOLOG_LOG_LEVEL", "FATAL")  # the daemon's own log
         hosts = previous.hosts if previous else config.host_maddrs
         await ports.wait_until_free(hosts)
-        p2p: Any = None
         try:
             # Else hivemind would make a new key there, and this node would be another peer.
             if identity.put_back():
                 raise LinkError(f"its identity file {identity.path} was gone; written again")
             # Longer than hivemind's own patience: it ends the daemon that it has waited for.
-            async with asyncio.timeout(config.startup_timeout_s + STOP_TIMEOUT_S):
-                p2p = await GuardedP2P.create(  # hivemind says P2P, whatever the class
+            patience = asyncio.timeout(config.startup_timeout_s + STOP_TIMEOUT_S)
+            async with AsyncExitStack() as begun, patience:
+                p2p: Any = await GuardedP2P.create(  # hivemind says P2P, whatever the class
                     identity_path=str(identity.path),
                     host_maddrs=hosts,
                     announce_maddrs=config.announce_maddrs or None,
@@ -111,6 +112,7 @@ class Link:
                     startup_timeout=config.startup_timeout_s,
                     idle_timeout=IDLE_TIMEOUT_S,
                 )
+                begun.push_async_callback(_end, p2p)  # else it would keep the port
                 p2p.admit_by(gate)
                 node = await DHTNode.create(
                     p2p=p2p,
@@ -128,14 +130,11 @@ class Link:
                 )
                 dht_guard.put_on_guard(node, gate, previous and previous._node)
                 visible = [str(maddr) for maddr in await p2p.get_visible_maddrs()]
-        except BaseException as error:
-            if p2p:  # else it would keep the port from the next one
-                await _end(p2p)
-            if isinstance(error, TimeoutError):
-                raise LinkError(f"no p2p daemon after {config.startup_timeout_s:g} s") from error
-            if isinstance(error, (EOFError, P2PDaemonError, OSError, ValueError)):
-                raise LinkError(str(error)) from error
-            raise
+                begun.pop_all()
+        except TimeoutError as error:
+            raise LinkError(f"no p2p daemon after {config.startup_timeout_s:g} s") from error
+        except (EOFError, P2PDaemonError, OSError, ValueError) as error:
+            raise LinkError(str(error)) from error
         assert str(p2p.peer_id) == identity.peer, (p2p.peer_id, identity.peer)
         return cls(p2p, node, config, ports.taken(hosts, visible), gate)
 
@@ -151,29 +150,25 @@ class Link:
         except Exception:  # noqa: BLE001 whatever breaks inside hivemind is a failed call to us
             return False
 
-    async def get(self, names: Sequence[str], *, latest: bool) -> dict[str, Found]:
-        """What lies under these keys; a key under which nothing is found in time is left out.
+    async def get(self, name: str, *, latest: bool) -> Found:
+        """What lies under this key, as far as it is found in time.
 
         Args:
+          name: the key.
           latest: ask all nodes that may hold the key and join their answers, instead of taking the
             first one.
         """
-
-        async def read(name: str) -> Found:
-            try:
-                async with asyncio.timeout(self._config.call_timeout_s):
-                    found = await self._node.get(name, latest=latest)
-            except Exception:  # noqa: BLE001 as for `store`
-                return {}
-            entries = found.value if found else {}
-            unseal, record_id = self._gate.access.unseal, keys.record_id(name)
-            return {
-                tag: (unseal(entry.value, record_id, peer_of(tag)), entry.expiration_time)
-                for tag, entry in entries.items()
-            }
-
-        answers = await asyncio.gather(*(read(name) for name in names))
-        return {name: found for name, found in zip(names, answers, strict=True) if found}
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                found = await self._node.get(name, latest=latest)
+        except Exception:  # noqa: BLE001 as for `store`
+            return {}
+        entries = found.value if found else {}
+        unseal, record_id = self._gate.access.unseal, keys.record_id(name)
+        return {
+            tag: (unseal(entry.value, record_id, peer_of(tag)), entry.expiration_time)
+            for tag, entry in entries.items()
+        }
 
     async def connect(self, maddr: str) -> bool:
         """Dials a peer and, if it answers, makes both known to each other. False if it doesn't."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,10 @@ class Network:
         except RefusedError:
             return False
 
-    async def get(self, names: Sequence[str], *, latest: bool) -> dict[str, Found]:  # noqa: ARG002
-        if self.slow.intersection(names):
+    async def get(self, name: str, *, latest: bool) -> Found:  # noqa: ARG002
+        if name in self.slow:
             await asyncio.sleep(60.0)
-        return {name: found for name in names if (found := self.kept(name))}
+        return self.kept(name)
 
     def kept(self, name: str) -> Found:
         kept = self._shelf.get(keys.record_id(name), time.time())

@@ -75,6 +75,7 @@ def test_what_is_neither_payload_nor_dictionary_is_a_value_error(packed: bytes) 
 def test_any_bytes_are_read_or_a_value_error(packed: bytes) -> None:
     for each in (packed, msgpack.packb(msgpack.ExtType(0x50, packed))):
         try:
-            PACKING.loads(each)
+            read = PACKING.loads(each)
         except ValueError:
             continue
+        assert isinstance(read, bytes | DictionaryDHTValue)

@@ -212,10 +212,11 @@ def test_one_bad_entry_of_a_dictionary_hides_no_other(victims, attacker) -> None
     assert a.call("refused") == {"forged": 1}
 
 
-def test_an_odd_answer_to_a_call_is_no_answer(node, attacker) -> None:
+def test_an_odd_answer_to_a_call_is_no_answer(node, victims, attacker) -> None:
     attacker.say_it_stands_at(b"x" * 21)
     joined = node("c", initial_peers=(attacker.maddr,)).join()
     joined.call("announce", POSITION, False)
+    assert joined.others().keys() <= {victim.peer for victim in victims}, "and it goes on"
 
 
 def test_a_peer_that_says_nothing_is_there_for_ever_hides_nothing(node, victims, attacker) -> None:
