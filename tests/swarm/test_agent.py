@@ -27,6 +27,9 @@ LIMITS = Limits(max_partners=2)
 AHEAD_S = 40.0
 """Of a clock: more than a swarm allows for."""
 
+HEARTBEAT_S = 5.0
+"""Between two heartbeats of a node."""
+
 
 class Network:
     """What a node reaches by its link: a peer that keeps records, whose clock is right.
@@ -199,7 +202,7 @@ def test_a_node_that_beats_on_by_a_fast_clock_makes_its_younger_twin_give_way(
         await twin.refresh()
         twin.say(ANSWER, published=False, waiting=False)
         assert await twin._beat()
-        clock.ahead_s = AHEAD_S
+        clock.ahead_s = AHEAD_S + HEARTBEAT_S
         assert await older._beat()
         clock.ahead_s = 0.0
         with pytest.raises(InputError, match="in use by a live node elsewhere"):
