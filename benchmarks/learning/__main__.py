@@ -4,8 +4,9 @@
 
 Each run writes its record when it is over; the same command goes on with those that are missing.
 --hours ends between two runs when so much time has passed. --report draws nothing new and makes the
-table, the plots and the page from what is there. With --real the nodes are
-processes that meet over the DHT. The arms: benchmarks/learning/arms.py.
+table, the plots and the page from what is there. The runs are packed beside the page
+(runs.tar.xz); unpacked into --out, they are there again. With --real the nodes are processes that
+meet over the DHT. The arms: benchmarks/learning/arms.py.
 """
 
 import json
@@ -76,6 +77,7 @@ def main() -> int:
         if not wanted.report:
             _play_all(config, wanted)
         print(page.write(records.read(wanted.directory), Path(wanted.page)))
+        records.pack(wanted.directory, Path(wanted.page) / records.PACKED)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

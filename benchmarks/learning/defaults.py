@@ -4,7 +4,7 @@
 
 Equal tokens, the same seeds for all, measured as the experiment's arms are. Each run writes its
 record when it is over; the same command goes on with those that are missing. The table goes to
-results/learning/defaults.md.
+results/learning/defaults.md, and the runs to defaults.tar.xz beside it.
 """
 
 import json
@@ -37,7 +37,7 @@ OTHERS: Mapping[str, tuple[Any, ...]] = {
 }
 """Values that are tried in place of the config's."""
 
-PAGE = "defaults.md"
+PAGE, PACKED = "defaults.md", "defaults.tar.xz"
 MEASURES = ("greedy", "sampled")
 
 
@@ -58,6 +58,7 @@ def main() -> int:
                 _play_all(config, key, value, told["seeds"], told["tokens"], out)
         path = facts.RESULTS / "learning" / PAGE
         path.write_text(page(config, _read(out)))
+        records.pack(out, path.with_name(PACKED))
         print(path)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

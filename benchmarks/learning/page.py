@@ -97,6 +97,7 @@ def _head(arms: Mapping[str, Sequence[Run]]) -> str:
         f"({ARMS['solo-3x'].name}: three times as many), {questions} held-out questions; "
         f"at {', '.join(commits)}; jax {first['versions']['jax']}, {first['cpu']}.",
         f"Runs: {counts}." + (f" Not run: {', '.join(missing)}." if missing else ""),
+        f"Each run, answer by answer: `{records.PACKED}`.",
     ]
     hopeless = [n for n, runs in arms.items() if any(run["hopeless"] for run in runs)]
     if hopeless:

@@ -1,6 +1,7 @@
 """Runs on the disk: one JSON each, written when the run is over, so that a second call goes on."""
 
 import json
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 from jaxswarm.report.files import replace_json
 
 Run = dict[str, Any]
+
+PACKED = "runs.tar.xz"
+"""All runs of an experiment, beside its page; unpacked into --out, the same command goes on."""
 
 
 def path_of(directory: Path, arm: str, seed: int) -> Path:
@@ -31,6 +35,19 @@ def read(directory: Path) -> dict[str, list[Run]]:
         run = json.loads(path.read_text())
         found.setdefault(run["arm"], []).append(run)
     return {arm: sorted(runs, key=lambda run: run["seed"]) for arm, runs in found.items()}
+
+
+def pack(directory: Path, archive: Path) -> None:
+    """The runs below a directory in one file: of the same runs the same bytes, whoever packs them."""
+
+    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mtime = member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        return member
+
+    with tarfile.open(archive, "w:xz") as packed:
+        for path in sorted(directory.rglob("runs/*.json")):
+            packed.add(path, str(path.relative_to(directory)), filter=anonymous)
 
 
 def table(

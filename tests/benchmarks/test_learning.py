@@ -1,6 +1,7 @@
 """Arms of the experiment at the smallest size: whole nodes in one process, twice alike."""
 
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,8 @@ def test_the_command_goes_on_where_it_stopped_and_makes_its_page(tmp_path, monke
     assert main() == 2
     assert "not those of solo 0" in capsys.readouterr().err
     assert (tmp_path / "page" / "accuracy.png").stat().st_size > 10_000
+    with tarfile.open(tmp_path / "page" / records.PACKED) as packed:
+        assert packed.getnames() == ["runs/solo-0.json", "runs/solo-1.json"]
     monkeypatch.setattr(sys, "argv", [*words, "--arms=nobody"])
     assert main() == 2
     assert "--arms: got 'nobody'" in capsys.readouterr().err

@@ -1,5 +1,8 @@
 """The experiment's arithmetic: intervals, regret, importance weights, when a run is over."""
 
+import os
+import tarfile
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -69,6 +72,20 @@ def test_the_table_of_defaults_sets_a_value_against_the_default_with_the_same_se
     assert beta == (
         f"| `grpo.beta` | 0.04 in place of 0.0 | 2 | 25.0 [25.0, 25.0] | {gap} | {gap} |"
     )
+
+
+def test_packed_runs_are_read_again_and_their_archive_does_not_tell_when_they_were_packed(tmp_path):
+    runs = [{"arm": "solo"} | solo_run(seed, [0.5, 1.0]) for seed in range(2)]
+    archives = []
+    for name in ("here", "elsewhere"):
+        for run in runs:
+            os.utime(records.write(tmp_path / name, run), (len(archives), len(archives)))
+        archives.append(tmp_path / f"{name}.tar.xz")
+        records.pack(tmp_path / name, archives[-1])
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    with tarfile.open(archives[0]) as packed:
+        packed.extractall(tmp_path / "unpacked", filter="data")
+    assert records.read(tmp_path / "unpacked") == {"solo": runs}
 
 
 def test_regret_is_what_the_better_of_two_has_more():
