@@ -27,12 +27,17 @@ from jaxswarm.tokenizer import Tokenizer
 
 SOLO_PEER = "solo"
 
+KEPT_FROM_S = 0.1
+"""Programs that compile for longer are kept between runs. JAX keeps those that take a second, which
+on a fast machine a tiny model's don't: each start would compile them again."""
+
 
 def set_up_jax(config: Config) -> None:
     """Keeps compiled programs between runs. To be called before the first program."""
     if config.output.compilation_cache:
         cache = Path(config.output.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM_S)
 
 
 def mesh(config: Config) -> Mesh:
