@@ -38,7 +38,7 @@ def read(directory: Path) -> dict[str, list[Run]]:
 
 
 def pack(directory: Path, archive: Path) -> None:
-    """The runs below a directory in one file: of the same runs the same bytes, whoever packs them."""
+    """The runs below a directory in one file: of the same runs the same bytes."""
 
     def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.mtime = member.uid = member.gid = 0
