@@ -58,7 +58,8 @@ def get_config() -> ConfigDict:
     generation.top_k = 0
     # Keep the likeliest tokens that reach this probability; 1.0: all.
     generation.top_p = 1.0
-    # Prompts are padded to the first of these that holds them; one that fits none is left out.
+    # Prompts are padded to the first of these that holds them. One that fits none loses the longest
+    # of peers' texts, or, if it is too long without any, is left out.
     generation.prompt_buckets = (256, 512, 1024, 2048, 4096)
 
     grpo = config.grpo = ConfigDict()

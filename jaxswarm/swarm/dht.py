@@ -226,8 +226,9 @@ class Link:
         """
         client: Any = self._p2p._client
         if client.control._read_task.done():
-            # An answer that comes just as its call is given up ends hivemind's reader (1.1.12).
-            raise LinkError("the p2p daemon is no longer heard")
+            # The daemon has died, or hivemind's reader: an answer that comes just as its call is
+            # given up ends it (1.1.12).
+            raise LinkError("the p2p daemon doesn't answer: it is no longer heard")
         infos = await _answer(self._p2p.list_peers())
         return {
             str(info.peer_id): f"{info.addrs[0]}/p2p/{info.peer_id}" for info in infos if info.addrs

@@ -1,5 +1,6 @@
 """A short soak: what grows with the rounds shows in a few of them, but for what grows slowly."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -40,4 +41,4 @@ def test_nothing_that_a_node_or_its_daemon_holds_grows_with_the_rounds(
     soak.soak(tmp_path, LATE, 2, SMALL, seen)
     assert set(seen) == {"node-0", "node-1", "node-0 daemon", "node-1 daemon"}
     growth = {name: soak.grown(by_round, EARLY, LATE) for name, by_round in seen.items()}
-    assert soak.within_bound(growth), growth
+    assert soak.within_bound(growth), json.dumps(growth)
