@@ -1,7 +1,7 @@
 # make run          three nodes on this machine, from nothing to their learning curves
 # make test         all tests but the slow ones
 # make test-slow    the slow ones: many processes, real weights
-# make test-faults  all that a swarm survives, broken for real; a quarter of an hour
+# make test-faults  all that a swarm survives, broken for real; some twenty minutes
 # make lint         ruff, pyright and the import contracts
 # make embedded     makes the embedded model, tokenizer and questions again
 # make clean        removes the environment and the caches; runs stay
