@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ from jaxswarm.swarm.waiting import Waiting
 from tests.playing import ROUNDS, config_of, one_device, play, play_together, reports
 
 __all__ = ["one_device"]
+
+
+def after_publishing(exchange: LocalExchange, follow: Callable[[StageOutput], None]) -> None:
+    """Has this happen at once after each output that a node publishes."""
+    publish = exchange.publish
+
+    def publish_and_follow(output: StageOutput) -> None:
+        publish(output)
+        follow(output)
+
+    exchange.publish = publish_and_follow
 
 
 def test_a_node_tells_once_where_the_time_of_a_stage_went(tmp_path, capfd):
@@ -44,15 +56,13 @@ def test_a_node_that_was_cut_off_ahead_comes_back_and_publishes_nothing_twice(tm
     for other in others:
         other.announce(Position(1, 0), published=False)
     exchange = LocalExchange(hub, "ann")
-    publish = exchange.publish
 
-    def go_with_it(output) -> None:
-        publish(output)
+    def go_with_it(output: StageOutput) -> None:
         said.append(output)
         for other in others:
             other.announce(output.position.next(), published=False)
 
-    exchange.publish = go_with_it
+    after_publishing(exchange, go_with_it)
     config.swarm.stage_deadline_s = 0.1
     assert play(config, exchange)
 
@@ -83,17 +93,15 @@ def test_an_answer_that_comes_too_late_is_shown_where_it_still_can_be(tmp_path, 
     slow, exchange = LocalExchange(hub, "slow"), LocalExchange(hub, "ann")
     slow.announce(Position(0, 0), published=False)
     question = round_questions(assemble.data(config).train, config.swarm.seed, 0, 4)[0].id
-    publish = exchange.publish
 
-    def late_by_a_stage(output) -> None:
-        publish(output)
+    def late_by_a_stage(output: StageOutput) -> None:
         at = Position(0, output.position.stage_index - 1)
         if output.position.stage_index > 0:
             reply = Reply(question, f"late {at.stage}", NONE_RIGHT)
             slow.publish(StageOutput("slow", at, (reply,)))
             slow.announce(at, published=True)
 
-    exchange.publish = late_by_a_stage
+    after_publishing(exchange, late_by_a_stage)
     assert play(config, exchange)
 
     answer, critique, resolve = reports(tmp_path).stages
@@ -164,13 +172,7 @@ def test_asked_to_stop_while_it_waits_for_its_swarm_it_saves_what_it_has_learnt(
     config.output.checkpoint_stages = 9
     hub = Hub()
     ben, exchange = LocalExchange(hub, "ben"), LocalExchange(hub, "ann")
-    publish = exchange.publish
-
-    def drawn_ahead(output) -> None:
-        publish(output)
-        ben.announce(Position(3, 0), published=True)
-
-    exchange.publish = drawn_ahead
+    after_publishing(exchange, lambda _: ben.announce(Position(3, 0), published=True))
     assert not play(config, exchange)
     assert len(reports(tmp_path).stages) == 1
     steps = [int(path.name) for path in (tmp_path / "checkpoints").glob("[0-9]*")]
@@ -224,14 +226,12 @@ def beside_a_slow_peer(
     config = config_of(directory, rounds=1)
     config.evaluation.questions = 0
     config.swarm.train_while_waiting = train
-    publish = exchange.publish
 
-    def go_with_it(output) -> None:
-        publish(output)
+    def go_with_it(output: StageOutput) -> None:
         if output.position == Position(0, 0):
             slow.announce(critique, published=False)
 
-    exchange.publish = go_with_it
+    after_publishing(exchange, go_with_it)
     slow.publish(StageOutput("slow", Position(0, 0), ()))
     slow.announce(Position(0, 0), published=False)
     assert play(config, exchange, stages=3)
