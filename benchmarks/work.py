@@ -101,11 +101,12 @@ def repeat(
     generate: Callable[[], Any],
     train: Callable[[Any], Any],
     peak_gb: Callable[[], float],
+    settle: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Times `generate`, and `train` on what it gave, `work.repeats` times after a first one.
 
     Both must return when the work is done, not when it has been asked for. `peak_gb` is that of the
-    library which they work with.
+    library which they work with; `settle`, what it does once after its first steps.
     """
     first, generated, steps = 0.0, [], []
     for index in range(work.repeats + 1):
@@ -118,6 +119,7 @@ def repeat(
         print(f"  {index}: {after_generate - began:.1f} s, {end - began:.1f} s", file=sys.stderr)
         if index == 0:
             first = end - began
+            settle()
         else:
             generated.append(after_generate - began)
             steps.append(end - began)

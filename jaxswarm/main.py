@@ -34,7 +34,7 @@ def main() -> int:
 
 def _run(ending: Ending) -> bool:
     """Runs the node that the command line asks for. Whether all rounds are done."""
-    memory.limit_heaps()
+    memory.keep_freed()
     # To import JAX takes seconds, in which an end may be asked for too.
     from absl import flags as absl_flags
 

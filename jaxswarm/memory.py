@@ -1,30 +1,51 @@
-"""Memory that has been freed, and is held all the same. Where the C library is not glibc: nothing.
+"""Memory that has been freed: kept for the next program, and handed back now and then.
 
-Programs and checkpoints free hundreds of megabytes a round. glibc keeps them in its heaps, of which
-it makes up to eight a core, and what lies there between blocks in use grows for hundreds of rounds
-while what is in use does not. To map large blocks on their own instead would keep memory as flat,
-and cost 6% of the embedded default's time.
+Each program on a CPU takes its arrays in one block, up to gigabytes, and frees it at its end. glibc
+maps a block of that size on its own and unmaps it when it is freed, so that every run of a program
+fetches each of its pages anew: a sixth of an update of Qwen2.5-0.5B (benchmarks/results/README.md).
+Only its first heap can grow so far; threads get up to eight a core. Where the C library is not
+glibc, nothing here does anything.
 """
 
 import ctypes
 
-HEAPS = 2
-"""That threads take blocks from. It costs no time that could be measured."""
-ROUNDS = 20
-"""Of a node, between two times that it hands memory back: to fetch it again takes a while."""
+FIRST_STAGES = 3
+STAGES = 60
 
+# As malloc.h has them.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
-"""As malloc.h has it."""
 
 
-def limit_heaps() -> None:
-    """For the whole process; before it starts threads."""
-    _tell_glibc("mallopt", _M_ARENA_MAX, HEAPS)
+def keep_freed() -> None:
+    """One heap for all threads, which keeps what is freed. Before the process starts threads."""
+    _tell_glibc("mallopt", _M_ARENA_MAX, 1)
+    _tell_glibc("mallopt", _M_MMAP_MAX, 0)
+    _tell_glibc("mallopt", _M_TRIM_THRESHOLD, -1)
 
 
 def give_back() -> None:
     """Hands freed memory back to the system."""
     _tell_glibc("malloc_trim", 0)
+
+
+class HandingBack:
+    """When a node hands freed memory back."""
+
+    def __init__(self) -> None:
+        self._stages = 0
+
+    def after_stage(self) -> None:
+        """After each of the first stages, and then every `STAGES`.
+
+        The first compile programs, and what stays of that is scattered over the heap: a large block
+        would find no place between and be taken anew. Later seldom, as to fetch memory again takes
+        a while; but what lies freed between blocks in use grows for hundreds of rounds.
+        """
+        self._stages += 1
+        if self._stages <= FIRST_STAGES or self._stages % STAGES == 0:
+            give_back()
 
 
 def _tell_glibc(function: str, *arguments: int) -> None:

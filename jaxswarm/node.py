@@ -53,6 +53,7 @@ class Node:
         self._evaluated_at: int | None = None
         self._joined_at = time.monotonic() - parts.metrics.resumed_at_s
         self._stopping = False
+        self._handing_back = memory.HandingBack()
 
     def run(self) -> bool:
         """Returns True when all rounds are done, False when it was stopped before."""
@@ -189,8 +190,7 @@ class Node:
         is_due = self._stages_done(position) % self._config.checkpoint_stages == 0
         if is_due or self._stopping or self._is_done(position):
             self._save(position)
-        if position.stage_index == 0 and position.round % memory.ROUNDS == 0:
-            memory.give_back()
+        self._handing_back.after_stage()
         every = self._config.evaluate_rounds
         if position.stage_index == 0 and every and position.round % every == 0:
             self._evaluate(position)

@@ -23,7 +23,7 @@ from benchmarks import facts
 from benchmarks.learning import page, play, real, records
 from benchmarks.learning.arms import ARMS, GROUP
 from benchmarks.learning.lab import open_lab
-from jaxswarm import flags
+from jaxswarm import flags, memory
 from jaxswarm.errors import InputError
 
 
@@ -144,4 +144,5 @@ def _say(run: records.Run) -> None:
 
 
 if __name__ == "__main__":
+    memory.keep_freed()
     sys.exit(main())

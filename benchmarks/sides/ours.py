@@ -13,6 +13,7 @@ from flax import nnx
 
 from benchmarks import roofline
 from benchmarks.work import Measured, Work, jax_peak_gb, repeat, run
+from jaxswarm import memory
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
@@ -62,7 +63,7 @@ def ours(work: Work) -> Measured:
             )
         )
 
-    measured = repeat(work, generate, train, jax_peak_gb)
+    measured = repeat(work, generate, train, jax_peak_gb, settle=memory.give_back)
     updates_s: dict[str, list[float]] = {}
     if work.train and not work.is_even:
         ways = {"packed": train, "unpacked": partial(train, buckets=())}
@@ -144,4 +145,5 @@ def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
 
 
 if __name__ == "__main__":
+    memory.keep_freed()
     run(ours)
