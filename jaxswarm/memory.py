@@ -9,8 +9,8 @@ glibc, nothing here does anything.
 
 import ctypes
 
-FIRST_STAGES = 3
-STAGES = 60
+ROUNDS = 20
+"""Of a node, between two times that it hands memory back: to fetch it again takes a while."""
 
 # As malloc.h has them.
 _M_TRIM_THRESHOLD = -1
@@ -33,18 +33,20 @@ def give_back() -> None:
 class HandingBack:
     """When a node hands freed memory back."""
 
-    def __init__(self) -> None:
-        self._stages = 0
+    def __init__(self, stages: int) -> None:
+        """`stages`: of a round."""
+        self._of_round = stages
+        self._played = 0
 
     def after_stage(self) -> None:
-        """After each of the first stages, and then every `STAGES`.
+        """After each stage of the first round that is played here, and then every `ROUNDS`.
 
         The first compile programs, and what stays of that is scattered over the heap: a large block
-        would find no place between and be taken anew. Later seldom, as to fetch memory again takes
-        a while; but what lies freed between blocks in use grows for hundreds of rounds.
+        would find no place between and be taken anew. Later seldom; but what lies freed between
+        blocks in use grows for hundreds of rounds.
         """
-        self._stages += 1
-        if self._stages <= FIRST_STAGES or self._stages % STAGES == 0:
+        self._played += 1
+        if self._played <= self._of_round or self._played % (ROUNDS * self._of_round) == 0:
             give_back()
 
 

@@ -53,7 +53,7 @@ class Node:
         self._evaluated_at: int | None = None
         self._joined_at = time.monotonic() - parts.metrics.resumed_at_s
         self._stopping = False
-        self._handing_back = memory.HandingBack()
+        self._handing_back = memory.HandingBack(self.stages)
 
     def run(self) -> bool:
         """Returns True when all rounds are done, False when it was stopped before."""

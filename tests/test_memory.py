@@ -1,6 +1,7 @@
 """Freed memory is kept for the next program, and goes back to the system when asked for."""
 
 import ctypes
+import re
 import subprocess
 import sys
 
@@ -32,17 +33,44 @@ def test_what_was_freed_between_what_is_in_use_is_handed_back():
     libc.free(blocks[-1])
 
 
-def test_a_node_hands_memory_back_after_its_first_stages_and_then_every_twenty_rounds(monkeypatch):
+@pytest.mark.parametrize(("stages", "expected"), [(3, [1, 2, 3, 60, 120]), (1, [1, 20, 40])])
+def test_a_node_hands_memory_back_in_its_first_round_and_then_every_twenty(
+    monkeypatch, stages: int, expected: list[int]
+):
     calls: list[None] = []
     monkeypatch.setattr(memory, "give_back", lambda: calls.append(None))
-    handing_back = memory.HandingBack()
+    handing_back = memory.HandingBack(stages)
     handed_back = []
-    for stage in range(1, 130):
+    for stage in range(1, 42 * stages):
         before = len(calls)
         handing_back.after_stage()
         if len(calls) > before:
             handed_back.append(stage)
-    assert handed_back == [1, 2, 3, 60, 120]
+    assert handed_back == expected
+
+
+HEAPS_OF_TEN_THREADS = """
+import ctypes, threading
+from jaxswarm import memory
+
+memory.keep_freed()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+taken = threading.Barrier(10)
+def take():
+    libc.malloc(1000)
+    taken.wait()
+threads = [threading.Thread(target=take) for _ in range(10)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc.malloc_stats()
+"""
+
+
+def test_many_threads_share_one_heap():
+    command = [sys.executable, "-c", HEAPS_OF_TEN_THREADS]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    assert len(re.findall(r"^Arena \d+:", said, re.MULTILINE)) == 1
 
 
 FAULTS_OF_EACH_USE = """
