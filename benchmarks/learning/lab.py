@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from benchmarks.learning import four_steps, sharing, specialists
-from benchmarks.learning.measures import Reader
+from benchmarks.learning import further_problems, sharing, specialists
+from benchmarks.learning.measures import Exam, Reader
 from benchmarks.learning.sharing import LogProbs
 from benchmarks.learning.twin import Twin
 from jaxswarm import assemble, flags, settings
@@ -23,7 +23,8 @@ from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.tokenizer import Tokenizer
 
-FOUR_STEP_QUESTIONS = 100
+NEW_NUMBERS = 256
+FOUR_STEPS = 100
 
 ROUND_UP = 16
 """Added buckets are multiples of so many tokens."""
@@ -39,8 +40,7 @@ class Lab:
     logprobs: LogProbs
     tokenizer: Tokenizer
     dataset: Dataset
-    four_steps: tuple[Question, ...]
-    """Questions out of distribution; only the embedded data have any."""
+    exam: Exam
     reader: Reader
     graph: nnx.GraphDef
     starts: Path
@@ -50,11 +50,6 @@ class Lab:
         """The three stages under the rewards of this name."""
         return registry.plans(self.config.stages.prompts, rewards)
 
-    @property
-    def held_out(self) -> tuple[Question, ...]:
-        """The questions to be measured by."""
-        return self.dataset.held_out[: self.config.evaluation.questions]
-
     def twin(self, kind: str | None) -> Twin:
         """A learner at its start; `kind`: that of a specialist.
 
@@ -63,7 +58,7 @@ class Lab:
         """
         if kind is None:
             return Twin(self.learner)
-        if not self.four_steps:
+        if not self.exam.new_numbers:
             raise InputError(
                 "--arms",
                 got="specialists",
@@ -125,7 +120,11 @@ def open_lab(config: flags.Config, starts: Path, say: Callable[[str], None]) -> 
         logprobs,
         tokenizer,
         dataset,
-        four_steps.questions(FOUR_STEP_QUESTIONS) if embedded else (),
+        Exam(
+            dataset.held_out[: config.evaluation.questions],
+            further_problems.new_numbers(NEW_NUMBERS) if embedded else (),
+            further_problems.four_steps(FOUR_STEPS) if embedded else (),
+        ),
         Reader(tokenizer, node.evaluation),
         graph,
         starts,

@@ -79,6 +79,17 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
+class Exam:
+    """The questions that a node is measured by; only the embedded data have the last two."""
+
+    held_out: tuple[Question, ...]
+    new_numbers: tuple[Question, ...]
+    """In the training's sentences: how well what was trained was learnt."""
+    four_steps: tuple[Question, ...]
+    """Out of distribution."""
+
+
+@dataclass(frozen=True, slots=True)
 class Quick:
     """Greedy replies to the answer-stage prompt, means over the questions."""
 
@@ -103,6 +114,8 @@ class Full:
     """Whether any of them is right: pass@8."""
     majority: list[float]
     """Whether what most of them say is right."""
+    new_numbers: list[float]
+    """As `sampled`, in the training's sentences."""
     four_steps: list[float]
     """Greedy, on the problems out of distribution."""
     sampled_length: float
@@ -126,24 +139,25 @@ def full(
     reader: Reader,
     ask: Ask,
     plan: StagePlan,
-    questions: Sequence[Question],
-    four_steps: Sequence[Question],
+    exam: Exam,
     seed: int,
 ) -> tuple[Full, list[list[str]]]:
-    """Also gives the sampled texts, for votes of several nodes."""
-    discussions = [Discussion(question) for question in questions]
-    further = [Discussion(question) for question in four_steps]
+    """Also gives the sampled texts on the held-out questions, for votes of several nodes."""
 
-    def greedy(about: Sequence[Discussion]) -> list[tuple[str, Discussion]]:
+    def greedy(questions: Sequence[Question]) -> list[tuple[str, Discussion]]:
+        about = [Discussion(question) for question in questions]
         texts = reader.ask(ask, plan, about, GREEDY, 1, 0).texts
         return [(group[0], asked) for group, asked in zip(texts, about, strict=True)]
 
-    replies = greedy(discussions)
-    drawn = reader.ask(ask, plan, discussions, Sampling(), SAMPLES, seed)
-    right = [
-        [plan.is_right(text, about) for text in texts]
-        for texts, about in zip(drawn.texts, discussions, strict=True)
-    ]
+    def sampled(questions: Sequence[Question]) -> tuple[Replies, list[list[bool]]]:
+        about = [Discussion(question) for question in questions]
+        drawn = reader.ask(ask, plan, about, Sampling(), SAMPLES, seed)
+        pairs = zip(drawn.texts, about, strict=True)
+        return drawn, [[plan.is_right(text, asked) for text in texts] for texts, asked in pairs]
+
+    replies = greedy(exam.held_out)
+    drawn, right = sampled(exam.held_out)
+    _, right_new = sampled(exam.new_numbers)
     measured = Full(
         greedy=[float(plan.is_right(text, about)) for text, about in replies],
         greedy_format=[float(plan.is_well_formed(text)) for text, _ in replies],
@@ -152,10 +166,11 @@ def full(
         passed=[float(any(group)) for group in right],
         majority=[
             float(majority(texts) == question.gold)
-            for texts, question in zip(drawn.texts, questions, strict=True)
+            for texts, question in zip(drawn.texts, exam.held_out, strict=True)
         ],
-        four_steps=[float(plan.is_right(text, about)) for text, about in greedy(further)],
-        sampled_length=drawn.tokens / (SAMPLES * len(questions)),
+        new_numbers=[_mean(group) for group in right_new],
+        four_steps=[float(plan.is_right(text, about)) for text, about in greedy(exam.four_steps)],
+        sampled_length=drawn.tokens / (SAMPLES * len(exam.held_out)),
     )
     return measured, drawn.texts
 

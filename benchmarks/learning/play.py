@@ -134,7 +134,7 @@ def play(lab: Lab, arm: Arm, seed: int, tokens: float, directory: Path) -> dict[
         [member.learner.ask for member in members],
         corrected,
         members[0].config,
-        lab.held_out,
+        lab.exam.held_out,
         [texts for _, texts in after],
         sum(measured.sampled_length for measured, _ in after) / len(after),
         seed,
@@ -180,15 +180,13 @@ def _member(lab: Lab, arm: Arm, seed: int, index: int, directory: Path) -> Membe
 def _full(lab: Lab, member: Member) -> tuple[measures.Full, list[list[str]]]:
     """By the member's own seed: votes of clones that draw alike would be one vote."""
     plan = lab.plans("corrected")[Stage.ANSWER]
-    return measures.full(
-        lab.reader, member.learner.ask, plan, lab.held_out, lab.four_steps, member.config.seed
-    )
+    return measures.full(lab.reader, member.learner.ask, plan, lab.exam, member.config.seed)
 
 
 def _note(lab: Lab, member: Member, begun: float) -> None:
     """A point of the member's curve."""
     plan = lab.plans("corrected")[Stage.ANSWER]
-    found = measures.quick(lab.reader, member.learner.ask, plan, lab.held_out)
+    found = measures.quick(lab.reader, member.learner.ask, plan, lab.exam.held_out)
     tokens = sum(update.generated for update in member.learner.spent)
     point = {"tokens": tokens, "seconds": time.monotonic() - begun}
     member.curve.append(point | asdict(found))

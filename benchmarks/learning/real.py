@@ -69,7 +69,7 @@ def play(lab: Lab, arm: Arm, seed: int, tokens: float, directory: Path) -> dict[
         [found.twin.ask for found in after],
         lab.plans("corrected"),
         settings.node(config, "node-0"),
-        lab.held_out,
+        lab.exam.held_out,
         [found.texts for found in after],
         sum(found.full.sampled_length for found in after) / len(after),
         seed,
@@ -168,10 +168,8 @@ def _restored(lab: Lab, config: flags.Config, directory: Path) -> Twin:
 def _measure(lab: Lab, twin: Twin, seed: int, index: int) -> Found:
     """By the node's own seed, as in `benchmarks.learning.play`."""
     plan = lab.plans("corrected")[Stage.ANSWER]
-    quick = measures.quick(lab.reader, twin.ask, plan, lab.held_out)
-    full, texts = measures.full(
-        lab.reader, twin.ask, plan, lab.held_out, lab.four_steps, 1000 * seed + index
-    )
+    quick = measures.quick(lab.reader, twin.ask, plan, lab.exam.held_out)
+    full, texts = measures.full(lab.reader, twin.ask, plan, lab.exam, 1000 * seed + index)
     return Found(twin, quick, full, texts)
 
 

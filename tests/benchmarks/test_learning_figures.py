@@ -1,6 +1,7 @@
 """The experiment's arithmetic: intervals, regret, importance weights, when a run is over."""
 
 import os
+import re
 import tarfile
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import stats
 
 from benchmarks.learning import defaults, page, records, sharing
 from benchmarks.learning.course import HOPELESS_UPDATES, Course
-from benchmarks.learning.four_steps import questions
+from benchmarks.learning.further_problems import four_steps, new_numbers
 from benchmarks.learning.measures import majority
 from benchmarks.learning.play import rotated
 from benchmarks.learning.statistics import interval, relative_regret, time_average
@@ -17,6 +18,7 @@ from benchmarks.learning.twin import Spent
 from configs import tiny
 from jaxswarm.learner.train_step import Batch
 from jaxswarm.records import Position, Reply, StageOutput
+from tools.embedded.problems import is_held_out
 
 
 def test_an_interval_holds_the_mean_and_widens_with_what_runs_and_questions_differ():
@@ -141,11 +143,15 @@ def test_a_majority_is_that_of_numbers_and_blank_texts_have_no_vote():
     assert majority(["", "x"]) is None
 
 
-def test_problems_out_of_distribution_have_one_step_more_and_are_always_the_same():
-    asked = questions(20)
+@pytest.mark.parametrize("draw", [four_steps, new_numbers])
+def test_further_problems_are_always_the_same_and_hold_numbers_that_no_training_problem_has(draw):
+    asked = draw(20)
     assert len({question.id for question in asked}) == 20
-    assert asked == questions(20)
+    assert asked == draw(20)
     assert all(question.gold.isdigit() for question in asked)
+    assert all(
+        is_held_out([int(n) for n in re.findall(r"\d+", question.text)]) for question in asked
+    )
 
 
 def test_a_curve_is_read_between_its_points():

@@ -1,15 +1,18 @@
-"""Out of distribution: the embedded word problems with one step more than any that was trained.
+"""Two more kinds of held-out problems, to place what the embedded ones show.
 
-Numbers are of the held-out side and sentences of the words that the tokenizer knows, as in
+Those have sentences of their own as well as numbers of their own. Nearer to the training are known
+sentences with new numbers; further away, problems with one step more than any that was trained.
+Numbers are of the held-out side and words those that the tokenizer knows, as in
 tools/embedded/problems.py.
 """
 
 # ruff: noqa: E501 -- a table reads best with one sentence a line
 import random
+from collections.abc import Sequence
 
 from jaxswarm.records import Question
 from tools.embedded import problems
-from tools.embedded.templates import Template
+from tools.embedded.templates import TRAINING, Template
 
 # fmt: off
 FOUR_STEPS = (
@@ -21,9 +24,18 @@ FOUR_STEPS = (
 # fmt: on
 
 
-def questions(count: int) -> tuple[Question, ...]:
-    """So many of them, always the same."""
-    drawn = problems.draw_distinct(random.Random("four steps"), FOUR_STEPS, True, count)
+def four_steps(count: int) -> tuple[Question, ...]:
+    """So many of one step more, always the same."""
+    return _draw("four steps", FOUR_STEPS, count)
+
+
+def new_numbers(count: int) -> tuple[Question, ...]:
+    """So many in the training's sentences, with numbers that no training problem has."""
+    return _draw("new numbers", TRAINING, count)
+
+
+def _draw(seed: str, templates: Sequence[Template], count: int) -> tuple[Question, ...]:
+    drawn = problems.draw_distinct(random.Random(seed), templates, True, count)
     return tuple(
         Question(Question.id_of(problem.question), problem.question, str(problem.answer))
         for problem in drawn
