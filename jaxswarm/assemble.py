@@ -16,7 +16,7 @@ from jaxswarm.flags import Config
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.generator import Generate, Generator
 from jaxswarm.learner.learner import Learner
-from jaxswarm.learner.train_step import check_micro_batches
+from jaxswarm.learner.micro_batches import check_micro_batches
 from jaxswarm.model import qwen2, sharding, sources, weights
 from jaxswarm.records import Stage
 from jaxswarm.stages import dataset, registry

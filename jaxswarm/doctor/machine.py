@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.flags import Config
 from jaxswarm.learner.generate import prompt_pieces
-from jaxswarm.learner.train_step import pieces
+from jaxswarm.learner.micro_batches import pieces
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sharding import question_ways
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from phases import reach
 
 from jaxswarm.ending import DONE, UNFINISHED_STAGE
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.rundir import NodeCard
-from jaxswarm.report.status import STATUS_FILE, read_reading
 
 WITHIN_S = 30.0
 SMALL = ("--config.rounds=0", "--config.stages.questions=4", "--config.grpo.group=4")
@@ -35,16 +35,6 @@ def start(tmp_path: Path, launch: Start) -> Start:
     return lambda *flags: launch(
         tmp_path, tmp_path / "log", "--config.evaluation.questions=0", *flags
     )
-
-
-def reach(process: "subprocess.Popen[bytes]", directory: Path, phase: str) -> None:
-    while True:
-        assert process.poll() is None, (directory / "log").read_text()
-        reading = read_reading(directory / STATUS_FILE)
-        is_its = reading is not None and reading.pid == process.pid
-        if reading is not None and is_its and reading.status.phase.startswith(phase):
-            return
-        time.sleep(0.005)
 
 
 def ask(process: "subprocess.Popen[bytes]", number: int) -> tuple[int, float]:
@@ -77,7 +67,7 @@ def test_asked_in_any_phase_it_ends_after_its_stage_with_everything_saved(
 ) -> None:
     held_out = ("--config.evaluation.questions=192", "--config.evaluation.batch=4")
     process = start(*SMALL, *(held_out if phase == "held-out" else ()))
-    reach(process, tmp_path, phase)
+    reach(process, tmp_path / "log", phase)
     code, took_s = ask(process, number)
     assert code == DONE
     assert took_s < WITHIN_S
@@ -92,7 +82,7 @@ def test_asked_in_any_phase_it_ends_after_its_stage_with_everything_saved(
 
 def test_asked_while_it_waits_for_peers_it_ends_at_once(start: Start, tmp_path: Path) -> None:
     process = start(*SMALL, "--config.swarm.first_peers=1", "--config.swarm.stage_deadline_s=900")
-    reach(process, tmp_path, "waiting")
+    reach(process, tmp_path / "log", "waiting")
     code, took_s = ask(process, signal.SIGTERM)
     assert code == DONE
     assert took_s < WITHIN_S / 2
@@ -113,7 +103,7 @@ def test_a_stage_that_lasts_too_long_is_left_behind_and_the_swarm_is_told(
     start: Start, tmp_path: Path
 ) -> None:
     process = start(*ENDLESS)
-    reach(process, tmp_path, "generate")
+    reach(process, tmp_path / "log", "generate")
     code, took_s = ask(process, signal.SIGTERM)
     assert code == UNFINISHED_STAGE
     assert took_s < WITHIN_S
@@ -122,7 +112,7 @@ def test_a_stage_that_lasts_too_long_is_left_behind_and_the_swarm_is_told(
 
 def test_asked_twice_it_ends_at_once(start: Start, tmp_path: Path) -> None:
     process = start(*ENDLESS)
-    reach(process, tmp_path, "generate")
+    reach(process, tmp_path / "log", "generate")
     process.send_signal(signal.SIGINT)
     time.sleep(1.5)  # within a second the two would count as one
     code, took_s = ask(process, signal.SIGINT)

@@ -1,21 +1,20 @@
 """kill -9 of a real node in the middle of its work: the embedded model, real p2p daemons."""
 
 import json
-import os
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from phases import reach
 
 from jaxswarm.records import Position, Stage
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.reports import METRICS_FILE, read_reports
 from jaxswarm.report.rundir import NodeCard
-from jaxswarm.report.status import STATUS_FILE, read_reading
 
 PHASES = ("generate", "train", "publish", "gather", "checkpoint")
 
@@ -30,28 +29,42 @@ FLAGS = (
 
 SOLO = ("--config.rounds=2", "--config.swarm.enabled=False", "--config.seed=3")
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A node from one start of it to its end. `begins`: where in its log."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    begins: int
+
+    def reach(self, phase: str, stages: int = 0) -> None:
+        reach(self.process, self.log, phase, begins=self.begins, stages=stages)
+
+    def kill(self) -> None:
+        self.process.kill()
+        assert self.process.wait() == -signal.SIGKILL
+
+    def end(self) -> int:
+        """Its exit code, if nothing else ends it."""
+        return self.process.wait()
+
+
+Start = Callable[..., Life]
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 @pytest.fixture
-def start(tmp_path: Path, launch: Start) -> Start:
+def start(tmp_path: Path, launch: Callable[..., "subprocess.Popen[bytes]"]) -> Start:
     """Starts a node by its name and further flags."""
-    return lambda name, *flags: launch(tmp_path / name, tmp_path / f"{name}.log", *FLAGS, *flags)
 
+    def life(name: str, *flags: str) -> Life:
+        log = tmp_path / f"{name}.log"
+        begins = log.stat().st_size if log.exists() else 0
+        return Life(launch(tmp_path / name, log, *FLAGS, *flags), log, begins)
 
-def reach(process: "subprocess.Popen[bytes]", directory: Path, phase: str, stages: int = 0) -> None:
-    """Returns once the process is in that phase, `stages` stages or more after it began."""
-    seen: set[Position] = set()
-    while True:
-        assert process.poll() is None, (directory.parent / f"{directory.name}.log").read_text()
-        reading = read_reading(directory / STATUS_FILE)
-        if reading is not None and reading.pid == process.pid:
-            seen.add(reading.status.position)
-            if reading.status.phase.startswith(phase) and len(seen) > stages:
-                return
-        time.sleep(0.005)
+    return life
 
 
 def card(directory: Path) -> NodeCard:
@@ -71,20 +84,19 @@ def test_a_node_killed_in_any_phase_goes_on_and_publishes_nothing_twice(
 ):
     stayer, victim = tmp_path / "stayer", tmp_path / "victim"
     other = start("stayer", "--config.seed=0")
-    reach(other, stayer, "waiting")
+    other.reach("waiting")
     join = f"--config.swarm.initial_peers={card(stayer).addresses[0]}"
     identities = set()
     for phase in PHASES:
-        process = start("victim", join)
-        reach(process, victim, phase, stages=1)
+        life = start("victim", join)
+        life.reach(phase, stages=1)
         identities.add(card(victim).peer)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        life.kill()
     last = start("victim", join)
-    reach(last, victim, "train", stages=4)
-    for process, name in ((last, "victim"), (other, "stayer")):
-        process.terminate()
-        assert process.wait() == 0, (tmp_path / f"{name}.log").read_text()
+    last.reach("train", stages=4)
+    for life in (last, other):
+        life.process.terminate()
+        assert life.end() == 0, life.log.read_text()
 
     assert identities == {card(victim).peer}, "one identity over all its lives"
     assert set(published(victim).values()) == {1}
@@ -103,13 +115,12 @@ def test_a_node_killed_in_any_phase_goes_on_and_publishes_nothing_twice(
 def test_a_killed_run_learns_what_it_would_have_learnt(start: Start, tmp_path: Path):
     """What of it a peer's texts change is in tests/test_node.py: the journal has them."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start("whole", *SOLO).wait() == 0
+    assert start("whole", *SOLO).end() == 0
     for phase in ("generate", "checkpoint", "train", "publish"):
-        process = start("killed", *SOLO)
-        reach(process, killed, phase, stages=1)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    assert start("killed", *SOLO).wait() == 0
+        life = start("killed", *SOLO)
+        life.reach(phase, stages=1)
+        life.kill()
+    assert start("killed", *SOLO).end() == 0
 
     expected, found = (read_reports(d / METRICS_FILE).stages for d in (whole, killed))
     assert [r.position for r in found] == [r.position for r in expected]

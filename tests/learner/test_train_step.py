@@ -9,8 +9,9 @@ from flax import nnx
 
 from jaxswarm.errors import InputError
 from jaxswarm.learner import grpo
+from jaxswarm.learner.micro_batches import check_micro_batches, pieces
 from jaxswarm.learner.packing import pack
-from jaxswarm.learner.train_step import TrainState, check_micro_batches, pieces, train_step
+from jaxswarm.learner.train_step import TrainState, train_step
 from tests.learner import tiny
 
 

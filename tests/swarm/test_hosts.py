@@ -135,4 +135,6 @@ def test_two_halves_go_on_and_play_together_within_two_rounds_after_the_network_
         return set.intersection(*since)
 
     play_until(nodes, lambda: bool(reached()))
-    assert min(reached()) <= healed_at + 2
+    assert min(reached()) <= healed_at + 2, {
+        each.directory.name: each.played[before[each.directory.name] :] for each in nodes
+    }
