@@ -2,7 +2,7 @@
 
 The network is a process of ours that carries the packets from one host's TUN device to another's.
 So it can delay and lose them and cut the hosts apart on every kernel that has namespaces and TUN
-devices; netem is a module that many lack. A NAT is the kernel's own.
+devices; netem and netfilter are modules that many lack.
 """
 
 import ctypes
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from random import Random
 
+from nat import Nat
+
 TUN = "/dev/net/tun"
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _CLONE_NEWNET = 0x40000000
@@ -30,13 +32,12 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _counter = itertools.count()
 
 
-def why_not(*, nat: bool = False) -> str:
+def why_not() -> str:
     """Why hosts can't be made here; "" if they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    for tool in ("ip", "nft") if nat else ("ip",):
-        if not shutil.which(tool):
-            return f"there is no {tool} command"
+    if not shutil.which("ip"):
+        return "there is no ip command"
     if not os.path.exists(TUN):
         return f"there is no {TUN}"
     probe = f"probe-{os.getpid()}"
@@ -45,10 +46,8 @@ def why_not(*, nat: bool = False) -> str:
         return f"ip netns add: {made.stderr.strip()}"
     try:
         os.close(_open_tun(probe))
-        if nat:
-            _in(probe, "nft", "add", "table", "ip", "nat")
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"no TUN device or NAT in a namespace: {error}"
+    except OSError as error:
+        return f"no TUN device in a namespace: {error}"
     finally:
         _run("ip", "netns", "del", probe)
     return ""
@@ -79,35 +78,22 @@ class WideAreaNetwork:
 
     def host(self) -> Host:
         """A host with an address of its own on the network."""
-        namespace = self._namespace()
-        address = f"44.0.0.{len(self._namespaces)}"
-        self._here.send(("host", namespace, address))
-        self._here.recv()
-        _run("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "wan")
-        _run("ip", "-n", namespace, "link", "set", "wan", "up")
-        _run("ip", "-n", namespace, "route", "add", "default", "dev", "wan")
-        return Host(namespace, address)
+        namespace, address = self._namespace()
+        return self._connected(Host(namespace, address), address)
 
     def host_behind_nat(self) -> Host:
         """A host that can call others and that nobody can call."""
-        gateway = self.host()
-        inside = self._namespace()
-        network = f"192.168.{len(self._namespaces)}"
-        cable = f"lan{next(_counter)}"
-        _run("ip", "-n", gateway.namespace, "link", "add", "lan", "type", "veth", "peer", cable)
-        _run("ip", "-n", gateway.namespace, "link", "set", cable, "netns", inside)
-        for namespace, device, last in ((gateway.namespace, "lan", 1), (inside, cable, 2)):
-            _run("ip", "-n", namespace, "address", "add", f"{network}.{last}/24", "dev", device)
-            _run("ip", "-n", namespace, "link", "set", device, "up")
-        _run("ip", "-n", inside, "route", "add", "default", "via", f"{network}.1")
-        rules = (
-            "add table ip nat; "
-            "add chain ip nat post { type nat hook postrouting priority 100; }; "
-            'add rule ip nat post oifname "wan" masquerade'
-        )
-        _in(gateway.namespace, "nft", rules)
-        _in(gateway.namespace, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-        return Host(inside, gateway.address)
+        namespace, address = self._namespace()
+        return self._connected(Host(namespace, address), f"192.168.{len(self._namespaces)}.2")
+
+    def _connected(self, host: Host, own_address: str) -> Host:
+        """With a device that has the address which the host believes to be its own."""
+        self._here.send(("host", host.namespace, host.address, own_address))
+        self._here.recv()
+        _run("ip", "-n", host.namespace, "address", "add", f"{own_address}/24", "dev", "wan")
+        _run("ip", "-n", host.namespace, "link", "set", "wan", "up")
+        _run("ip", "-n", host.namespace, "route", "add", "default", "dev", "wan")
+        return host
 
     def cut(self, half: Collection[Host]) -> None:
         """No packet gets between these hosts and all others until `heal`."""
@@ -129,12 +115,13 @@ class WideAreaNetwork:
         for namespace in self._namespaces:
             _run("ip", "netns", "del", namespace)
 
-    def _namespace(self) -> str:
+    def _namespace(self) -> tuple[str, str]:
+        """A new one, and the next address of the network."""
         namespace = f"swarm-{os.getpid()}-{next(_counter)}"
         _run("ip", "netns", "add", namespace)
         self._namespaces.append(namespace)
         _run("ip", "-n", namespace, "link", "set", "lo", "up")
-        return namespace
+        return namespace, f"44.0.0.{len(self._namespaces)}"
 
 
 def move_to(namespace: str) -> None:
@@ -147,10 +134,6 @@ def move_to(namespace: str) -> None:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
-
-
-def _in(namespace: str, *command: str) -> None:
-    _run("ip", "netns", "exec", namespace, *command)
 
 
 def _open_tun(namespace: str) -> int:
@@ -178,6 +161,7 @@ def _carry(there: Connection, delay_s: float, loss: float) -> None:
     """The network: reads each packet from its sender's device, writes it to its receiver's."""
     random, order = Random(0), itertools.count()
     device_of: dict[bytes, int] = {}
+    nat_of: dict[int, Nat] = {}
     far_side: frozenset[bytes] = frozenset()
     under_way: list[tuple[float, int, bytes, bytes]] = []
     carried = 0
@@ -192,15 +176,20 @@ def _carry(there: Connection, delay_s: float, loss: float) -> None:
                     except EOFError:
                         return
                     if request == "host":
-                        namespace, address = arguments
-                        device = _open_tun(namespace)
-                        device_of[_packed(address)] = device
+                        namespace, *addresses = arguments
+                        address, own_address = map(_packed, addresses)
+                        device = device_of[address] = _open_tun(namespace)
+                        if own_address != address:
+                            nat_of[device] = Nat(own_address, address)
                         selector.register(device, selectors.EVENT_READ)
                     elif request == "cut":
                         far_side = frozenset(map(_packed, arguments[0]))
                     there.send(carried)
                     continue
-                for packet in _packets(key.fd):
+                for sent in _packets(key.fd):
+                    packet = nat_of[key.fd].outwards(sent) if key.fd in nat_of else sent
+                    if packet is None:
+                        continue
                     source, target = packet[12:16], packet[16:20]
                     is_cut = (source in far_side) != (target in far_side)
                     if target in device_of and not is_cut and random.random() >= loss:
@@ -208,8 +197,12 @@ def _carry(there: Connection, delay_s: float, loss: float) -> None:
                         heapq.heappush(under_way, (arrives, next(order), target, packet))
             while under_way and under_way[0][0] <= time.monotonic():
                 _, _, target, packet = heapq.heappop(under_way)
+                device = device_of[target]
+                received = nat_of[device].inwards(packet) if device in nat_of else packet
+                if received is None:
+                    continue
                 try:
-                    os.write(device_of[target], packet)
+                    os.write(device, received)
                     carried += 1
                 except OSError:
                     continue  # the receiver's queue is full, or the device is not up yet

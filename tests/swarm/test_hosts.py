@@ -27,12 +27,10 @@ DEFAULTS = {
 
 @pytest.fixture
 def network(request: pytest.FixtureRequest) -> Iterator[WideAreaNetwork]:
-    """A network; the parameter holds its arguments, and `nat` if there will be one."""
-    arguments = dict(getattr(request, "param", {}))
-    reason = why_not(nat=arguments.pop("nat", False))
-    if reason:
+    """A network; the parameter holds its arguments."""
+    if reason := why_not():
         pytest.skip(reason)
-    made = WideAreaNetwork(**arguments)
+    made = WideAreaNetwork(**getattr(request, "param", {}))
     yield made
     made.close()
 
@@ -58,7 +56,7 @@ def test_rounds_complete_over_lines_with_200_ms_delay_and_5_percent_loss(
     assert network.carried() > 100
 
 
-@pytest.mark.parametrize("network", [{"delay_s": 0.05, "nat": True}], indirect=True)
+@pytest.mark.parametrize("network", [{"delay_s": 0.05}], indirect=True)
 def test_nodes_behind_two_nats_take_part_through_one_that_can_be_reached(
     network: WideAreaNetwork, node: Make
 ) -> None:
