@@ -1,4 +1,4 @@
-"""A NAT for the packets of the tests' network: a host behind it can call others, nobody can call it.
+"""A NAT in the tests' network: a host behind it can call others, and nobody can call it.
 
 It is a symmetric one, the strictest kind that home lines and mobile networks have: each remote
 end sees another port, so that no hole can be punched through it.
@@ -48,7 +48,7 @@ class Nat:
         return _readdressed(packet, 12, self.outside, head, self._port_of[flow])
 
     def inwards(self, packet: bytes) -> bytes | None:
-        """A packet for the host as the host sees it; None: of a remote end that it hasn't called."""
+        """A packet for the host as the host sees it; None: from one that it hasn't called."""
         head, protocol = _head_of(packet), packet[9]
         remote = packet[12:16] + packet[head : head + 2]
         flow = self._flow_of.get((protocol, packet[head + 2 : head + 4], remote))
