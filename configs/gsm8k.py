@@ -130,7 +130,8 @@ def get_config() -> ConfigDict:
     swarm.initial_peers = ""
     # Where to listen, separated by commas; port 0 takes a free one.
     swarm.host_maddrs = "/ip4/0.0.0.0/tcp/0"
-    # What others are told to dial, where that differs (behind a NAT); separated by commas.
+    # What others are told to dial, where that differs (behind a NAT); separated by commas. A node
+    # that has them relays for others.
     swarm.announce_maddrs = ""
     # The node's key, made when missing; "": identity.pem in the output directory.
     swarm.identity = ""
@@ -142,7 +143,7 @@ def get_config() -> ConfigDict:
     swarm.allowed_peers = ""
     # Others may be reached through relays.
     swarm.use_relay = True
-    # Look for a relay when this node can't be reached itself.
+    # This node can't be reached itself: it looks for peers that relay for it.
     swarm.use_auto_relay = False
     # Store nothing for others and take no calls.
     swarm.client_mode = False

@@ -1,11 +1,15 @@
-"""Multiaddresses: which of them can be one, and to whom they lead."""
+"""Multiaddresses: which of them can be one, and to whom and by what way they lead."""
 
 import re
 
+from hivemind.p2p import PeerID
 from hivemind.utils.multiaddr import Multiaddr
 
 from jaxswarm.errors import InputError
 from jaxswarm.swarm.config import DhtConfig
+
+_P2P = b"\xa5\x03"
+"""The code of /p2p/ in packed multiaddresses."""
 
 
 def check_addresses(config: DhtConfig) -> None:
@@ -31,9 +35,28 @@ def peer_in(maddr: str) -> str:
     return maddr.rpartition("/p2p/")[2]
 
 
+def place_of(maddr: str) -> Multiaddr:
+    """Where the peer of a multiaddress is dialled, without its id; through its relay, if any.
+
+    hivemind packs a relay's id as a CID, which its daemon can't read (1.1.12): here as it is.
+    """
+    place = maddr.rpartition("/p2p/")[0]
+    relay_at, found, relay = place.rpartition("/p2p/")
+    if not found:
+        return Multiaddr(place)
+    peer, _, rest = relay.partition("/")
+    peer_id = PeerID.from_base58(peer).to_bytes()
+    packed = (_packed(relay_at), _P2P, bytes([len(peer_id)]), peer_id, _packed(f"/{rest}"))
+    return Multiaddr(b"".join(packed))
+
+
 def leads_to(maddr: str) -> str | None:
     """The id of the peer to which a multiaddress leads; None if it is none that can be dialled."""
     return None if _fault("initial_peers", maddr) else peer_in(maddr)
+
+
+def _packed(maddr: str) -> bytes:
+    return Multiaddr(maddr).to_bytes() if maddr else b""
 
 
 def _fault(flag: str, address: str) -> str | None:

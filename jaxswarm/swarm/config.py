@@ -48,10 +48,11 @@ class DhtConfig:
     when missing; `identity_backup`: its second place, "" for none. `initial_peers`: multiaddrs of
     nodes to join, each ending in /p2p/<id>; with none a swarm is started. `host_maddrs`: where to
     listen; port 0 takes a free one. `announce_maddrs`: what others are told to dial, where that
-    differs. `use_relay`: others may be reached through relays. `use_auto_relay`: this node looks
-    for a relay when it can't be reached itself. `client_mode`: this node stores nothing for others
-    and takes no calls. `contacts_path`: where it notes its port and its peers' addresses, to find
-    them again after a restart; "": nowhere. `access`: who belongs to the swarm.
+    differs; with them it relays for others. `use_relay`: others may be reached through relays.
+    `use_auto_relay`: this node can't be reached itself and looks for a relay. `client_mode`: this
+    node stores nothing for others and takes no calls. `contacts_path`: where it notes its port and
+    its peers' addresses, to find them again after a restart; "": nowhere. `access`: who belongs to
+    the swarm.
 
     `startup_timeout_s`: for the p2p daemon. `call_timeout_s`: for one store or one look-up over
     the network. `heartbeat_s`: between two heartbeats. `member_ttl_s`: silence after which a peer

@@ -28,11 +28,10 @@ from hivemind.dht.node import DHTNode
 from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttributeAccessIssue]
-from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
 
 from jaxswarm.swarm import dht_guard, keys, ports
-from jaxswarm.swarm.addresses import peer_in
+from jaxswarm.swarm.addresses import peer_in, place_of
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
@@ -108,6 +107,7 @@ class Link:
                     use_relay=config.use_relay,
                     use_auto_relay=config.use_auto_relay,
                     trusted_relays=config.initial_peers if config.use_auto_relay else None,
+                    force_reachability=_reachability(config),
                     dht_mode="client" if config.client_mode else "server",
                     startup_timeout=config.startup_timeout_s,
                     idle_timeout=IDLE_TIMEOUT_S,
@@ -173,12 +173,11 @@ class Link:
     async def connect(self, maddr: str) -> bool:
         """Dials a peer and, if it answers, makes both known to each other. False if it doesn't."""
         peer = PeerID.from_base58(peer_in(maddr))
-        address = Multiaddr(maddr.rpartition("/p2p/")[0])
         try:
             async with asyncio.timeout(self._config.call_timeout_s):
                 # P2P has no public way to dial an address; its client does.
                 client: Any = self._p2p._client
-                await client.connect(peer, [address])
+                await client.connect(peer, [place_of(maddr)])
                 if await self._node.protocol.call_ping(peer) is None:
                     return False
                 await self._node.find_nearest_nodes([self._node.node_id])
@@ -252,6 +251,17 @@ class Link:
         """Ends the daemon, by force if it hangs."""
         self._node.is_alive = False
         await _end(self._p2p)
+
+
+def _reachability(config: DhtConfig) -> str | None:
+    """What the config says of it; None: nothing, and the daemon asks peers.
+
+    It needs to know: only a public one relays for others, only a private one looks for a relay.
+    In a small swarm it never learns, since only a daemon that knows itself to be public answers.
+    """
+    if config.announce_maddrs:
+        return "public"
+    return "private" if config.use_auto_relay else None
 
 
 async def _end(p2p: GuardedP2P) -> None:

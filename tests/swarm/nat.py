@@ -52,7 +52,7 @@ class Nat:
         head, protocol = _head_of(packet), packet[9]
         remote = packet[12:16] + packet[head : head + 2]
         flow = self._flow_of.get((protocol, packet[head + 2 : head + 4], remote))
-        return flow and _readdressed(packet, 16, self.inside, head + 2, flow.port)
+        return _readdressed(packet, 16, self.inside, head + 2, flow.port) if flow else None
 
 
 def _head_of(packet: bytes) -> int:

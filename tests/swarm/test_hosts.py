@@ -15,6 +15,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ANSWER = Position(0, 0)
 ANYWHERE = ("/ip4/0.0.0.0/tcp/0",)
+PORT = 31_000
+RELAY_PATIENCE_S = 300.0
+"""The daemon looks for better relays for three minutes before it takes one of less than four."""
 DEFAULTS = {
     "host_maddrs": ANYWHERE,
     "call_timeout_s": 10.0,
@@ -63,6 +66,27 @@ def test_nodes_behind_two_nats_take_part_through_one_that_can_be_reached(
     a = on(network.host(), node, "a").join()
     joins = {"initial_peers": (a.maddr,), "use_auto_relay": True}
     b, c = (on(network.host_behind_nat(), node, name, **joins).join() for name in "bc")
+    announce(ANSWER, a, b, c)
+    for position in stages(2):
+        assert run_stage(position, a, b, c) == all_but_own(a, b, c)
+
+
+@pytest.mark.parametrize("network", [{"delay_s": 0.05}], indirect=True)
+def test_through_a_relay_others_join_by_a_node_behind_a_nat(
+    network: WideAreaNetwork, node: Make
+) -> None:
+    host = network.host()
+    addresses = {
+        "host_maddrs": (f"/ip4/0.0.0.0/tcp/{PORT}",),
+        "announce_maddrs": (f"/ip4/{host.address}/tcp/{PORT}",),
+    }
+    a = on(host, node, "a", **addresses).join()
+    joins = {"initial_peers": (a.maddr,), "use_auto_relay": True}
+    b = on(network.host_behind_nat(), node, "b", **joins).join()
+    (relayed,) = until(
+        lambda: [maddr for maddr in b.call("maddrs") if "/p2p-circuit/" in maddr], RELAY_PATIENCE_S
+    )
+    c = on(network.host_behind_nat(), node, "c", initial_peers=(relayed,)).join()
     announce(ANSWER, a, b, c)
     for position in stages(2):
         assert run_stage(position, a, b, c) == all_but_own(a, b, c)
