@@ -254,10 +254,10 @@ class Link:
 
 
 def _reachability(config: DhtConfig) -> str | None:
-    """What the config says of it; None: nothing, and the daemon asks peers.
+    """What the config says of it; None: nothing, and the daemon asks its peers.
 
-    It needs to know: only a public one relays for others, only a private one looks for a relay.
-    In a small swarm it never learns, since only a daemon that knows itself to be public answers.
+    Only a public daemon relays for others, only a private one looks for a relay. In a small swarm
+    asking leads nowhere: only who knows himself to be public answers.
     """
     if config.announce_maddrs:
         return "public"
