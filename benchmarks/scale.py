@@ -89,6 +89,8 @@ def real(size: int, limits: Limits) -> Figures:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.scale_side"])
     nodes: list[tuple[Any, Connection]] = []
+    # In a larger one nobody hears all others.
+    first_peers = size - 1 if size <= limits.split_members else limits.split_members // 2
     with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
         try:
             address = ""
@@ -97,7 +99,7 @@ def real(size: int, limits: Limits) -> Figures:
                 directory = Path(temporary) / f"node-{index}"
                 process = context.Process(
                     target=_play,
-                    args=(there, directory, address, size - 1, STAGES, STAGE_S, limits),
+                    args=(there, directory, address, first_peers, STAGES, STAGE_S, limits),
                 )
                 process.start()
                 there.close()

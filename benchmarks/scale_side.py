@@ -20,12 +20,12 @@ def play(
     pipe: Connection,
     directory: Path,
     initial_peer: str,
-    others: int,
+    first_peers: int,
     stages: int,
     stage_s: float,
     limits: Limits,
 ) -> None:
-    """Joins, waits for the others, plays so many stages, and stays until it is told to leave.
+    """Joins, waits for so many peers, plays so many stages, and stays until it is told to leave.
 
     It says, in this order: its address; then of each stage (peers heard, outputs read, outputs
     missing, seconds waited).
@@ -42,7 +42,7 @@ def play(
     exchange.join()
     pipe.send(exchange.maddrs[0])
     position, joining = Position(0, 0), True
-    exchange.wait_for_peers(position, others, JOIN_TIMEOUT_S, lambda _: True)
+    exchange.wait_for_peers(position, first_peers, JOIN_TIMEOUT_S, lambda _: True)
     for _ in range(stages):
         while (target := exchange.target(position, joining=joining)) != position:
             position, joining = target, False
