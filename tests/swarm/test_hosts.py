@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 ANSWER = Position(0, 0)
 ANYWHERE = ("/ip4/0.0.0.0/tcp/0",)
 PORT = 31_000
-RELAY_PATIENCE_S = 300.0
-"""The daemon looks for better relays for three minutes before it takes one of less than four."""
+ENOUGH_RELAYS = 4
+"""Of fewer the daemon takes one only after three minutes of looking for others."""
 DEFAULTS = {
     "host_maddrs": ANYWHERE,
     "call_timeout_s": 10.0,
@@ -75,21 +75,26 @@ def test_nodes_behind_two_nats_take_part_through_one_that_can_be_reached(
 def test_through_a_relay_others_join_by_a_node_behind_a_nat(
     network: WideAreaNetwork, node: Make
 ) -> None:
-    host = network.host()
-    addresses = {
-        "host_maddrs": (f"/ip4/0.0.0.0/tcp/{PORT}",),
-        "announce_maddrs": (f"/ip4/{host.address}/tcp/{PORT}",),
+    relays: list[NodeProcess] = []
+    for index in range(ENOUGH_RELAYS):
+        host = network.host()
+        addresses = {
+            "initial_peers": tuple(relay.maddr for relay in relays),
+            "host_maddrs": (f"/ip4/0.0.0.0/tcp/{PORT}",),
+            "announce_maddrs": (f"/ip4/{host.address}/tcp/{PORT}",),
+        }
+        relays.append(on(host, node, f"relay-{index}", **addresses).join())
+    joins = {
+        "initial_peers": tuple(relay.maddr for relay in relays),
+        "use_auto_relay": True,
     }
-    a = on(host, node, "a", **addresses).join()
-    joins = {"initial_peers": (a.maddr,), "use_auto_relay": True}
     b = on(network.host_behind_nat(), node, "b", **joins).join()
-    (relayed,) = until(
-        lambda: [maddr for maddr in b.call("maddrs") if "/p2p-circuit/" in maddr], RELAY_PATIENCE_S
-    )
-    c = on(network.host_behind_nat(), node, "c", initial_peers=(relayed,)).join()
-    announce(ANSWER, a, b, c)
+    relayed = until(lambda: [maddr for maddr in b.call("maddrs") if "/p2p-circuit/" in maddr])
+    c = on(network.host_behind_nat(), node, "c", initial_peers=(relayed[0],)).join()
+    nodes = (*relays, b, c)
+    announce(ANSWER, *nodes)
     for position in stages(2):
-        assert run_stage(position, a, b, c) == all_but_own(a, b, c)
+        assert run_stage(position, *nodes) == all_but_own(*nodes)
 
 
 def play_until(nodes: Sequence[NodeProcess], condition: Callable[[], bool]) -> None:
