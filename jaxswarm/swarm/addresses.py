@@ -35,15 +35,15 @@ def peer_in(maddr: str) -> str:
     return maddr.rpartition("/p2p/")[2]
 
 
-def place_of(maddr: str) -> Multiaddr:
-    """Where the peer of a multiaddress is dialled, without its id; through its relay, if any.
+def way_to(maddr: str) -> Multiaddr:
+    """Where the peer of a multiaddress is dialled: without its id, through its relay if any.
 
     hivemind packs a relay's id as a CID, which its daemon can't read (1.1.12): here as it is.
     """
-    place = maddr.rpartition("/p2p/")[0]
-    relay_at, found, relay = place.rpartition("/p2p/")
+    way = maddr.rpartition("/p2p/")[0]
+    relay_at, found, relay = way.rpartition("/p2p/")
     if not found:
-        return Multiaddr(place)
+        return Multiaddr(way)
     peer, _, rest = relay.partition("/")
     peer_id = PeerID.from_base58(peer).to_bytes()
     packed = (_packed(relay_at), _P2P, bytes([len(peer_id)]), peer_id, _packed(f"/{rest}"))

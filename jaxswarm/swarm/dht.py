@@ -31,7 +31,7 @@ from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttribut
 from hivemind.utils.timed_storage import get_dht_time
 
 from jaxswarm.swarm import dht_guard, keys, ports
-from jaxswarm.swarm.addresses import peer_in, place_of
+from jaxswarm.swarm.addresses import peer_in, way_to
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
@@ -177,7 +177,7 @@ class Link:
             async with asyncio.timeout(self._config.call_timeout_s):
                 # P2P has no public way to dial an address; its client does.
                 client: Any = self._p2p._client
-                await client.connect(peer, [place_of(maddr)])
+                await client.connect(peer, [way_to(maddr)])
                 if await self._node.protocol.call_ping(peer) is None:
                     return False
                 await self._node.find_nearest_nodes([self._node.node_id])

@@ -9,7 +9,7 @@ from hivemind.p2p import P2P, PeerID
 
 from jaxswarm.errors import InputError
 from jaxswarm.swarm import keys
-from jaxswarm.swarm.addresses import check_addresses, peer_in, place_of
+from jaxswarm.swarm.addresses import check_addresses, peer_in, way_to
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_exchange import DhtExchange
 from jaxswarm.swarm.identity import open_identity
@@ -82,8 +82,8 @@ def test_addresses_by_name_over_quic_and_through_a_relay_are_accepted() -> None:
 
 
 def test_the_way_through_a_relay_is_packed_as_the_daemon_reads_it() -> None:
-    direct = place_of(f"/ip4/10.0.0.2/tcp/1/p2p/{PEER}").to_bytes()
-    relayed = place_of(f"/ip4/10.0.0.2/tcp/1/p2p/{PEER}/p2p-circuit/p2p/{PEER}").to_bytes()
+    direct = way_to(f"/ip4/10.0.0.2/tcp/1/p2p/{PEER}").to_bytes()
+    relayed = way_to(f"/ip4/10.0.0.2/tcp/1/p2p/{PEER}/p2p-circuit/p2p/{PEER}").to_bytes()
     assert direct.hex() == "040a000002060001"
     relay_id = PeerID.from_base58(PEER).to_bytes()
     assert len(relay_id) == 0x22
