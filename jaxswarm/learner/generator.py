@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxswarm.learner.generate import Rollout, generate
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.model import qwen2
-from jaxswarm.model.sharding import place_questions, sharding
+from jaxswarm.model.sharding import gathered, place_questions, sharding
 
 
 class Generate(Protocol):
@@ -86,5 +86,5 @@ def _generate(
     key: jax.Array,
     **static: Any,
 ) -> Rollout:
-    model = nnx.merge(graph, qwen2.cast(params, dtype))
+    model = nnx.merge(graph, gathered(qwen2.cast(params, dtype)))
     return generate(model, prompt_QxP, length_Q, budget_QxG, key, **static)

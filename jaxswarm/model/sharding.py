@@ -155,6 +155,19 @@ def param_shardings(abstract_params: nnx.State, mesh: Mesh) -> nnx.State:
     return jax.tree.map(of, abstract_params, is_leaf=lambda node: isinstance(node, nnx.Variable))
 
 
+def gathered(params: nnx.State) -> nnx.State:
+    """The parameters with their pieces over fsdp put together, for a loop of many passes.
+
+    Left in pieces they would be gathered again in each pass.
+    """
+
+    def of(param: nnx.Variable) -> nnx.Variable:
+        axes = [None if "fsdp" in MESH_AXES_OF[axis] else axis for axis in param.axes]
+        return param.replace(constrain(param.get_value(), *axes))
+
+    return jax.tree.map(of, params, is_leaf=lambda node: isinstance(node, nnx.Variable))
+
+
 def constrain(array: jax.Array, *axes: str | None) -> jax.Array:
     """Pins an activation to its logical axes; does nothing where no mesh is set."""
     mesh = jax.sharding.get_abstract_mesh()

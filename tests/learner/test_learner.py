@@ -189,6 +189,15 @@ def test_decoding_holds_one_cache_and_no_copy_of_it():
     assert of_cache <= grown < 1.5 * of_cache, "one layer's keys may be turned over, no more"
 
 
+def test_weights_in_pieces_are_gathered_once_and_not_for_each_token():
+    made = learner(1, 4, 1)
+    with jax.set_mesh(made._mesh):
+        program = trace_generate(made, 10).lower().compile().as_text()
+    gathers = [line for line in program.splitlines() if " all-gather" in line]
+    assert gathers
+    assert not [line for line in gathers if "/while/body" in line]
+
+
 def trace_generate(made: Learner, limit: int):
     return made._generate._program.trace(
         made.state.params,
