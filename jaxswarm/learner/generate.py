@@ -1,5 +1,6 @@
-"""Completions for a batch of prompt groups: one prompt pass, one loop, the cache in place."""
+"""Completions for a batch of prompt groups: one prompt pass, then a loop, the cache in place."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,12 +9,17 @@ import jax.numpy as jnp
 from jaxswarm.learner.profile import DECODE, PROMPT, SAMPLE
 from jaxswarm.learner.sampling import Sampling, sample
 from jaxswarm.model.attention import KeyValues
-from jaxswarm.model.qwen2 import Cache, Prefix, Qwen2
+from jaxswarm.model.qwen2 import Cache, Prefix, Qwen2, grow
 from jaxswarm.model.sharding import join_questions, question_ways, split_questions
 
 PROMPT_SCORES_BYTES = 4 << 30
 """What attention's scores of prompts may take on a device. They grow with the square of a prompt's
 length: 32 questions of 4,096 tokens would take 25 GB with the 12 heads of Qwen2.5-1.5B."""
+
+CACHE_SLOTS = 128
+"""The cache grows by at least so many slots: attention reads all of it, in use or not."""
+CACHE_SIZES = 4
+"""At most so many sizes has a cache: each is a loop to compile."""
 
 
 class Rollout(NamedTuple):
@@ -62,6 +68,12 @@ def prompt_pieces(questions: int, length: int, heads: int) -> int:
     )
 
 
+def cache_sizes(limit: int) -> tuple[int, ...]:
+    """How many slots the cache has, one size after the other; the last one is the limit."""
+    step = max(CACHE_SLOTS, -(-limit // CACHE_SIZES))
+    return (*range(step, limit, step), limit)
+
+
 def _read_prompts(
     model: Qwen2, prompt_QxP: jax.Array, length_Q: jax.Array
 ) -> tuple[KeyValues, ...]:
@@ -107,8 +119,8 @@ def generate(
     def running(state: _Decoding) -> jax.Array:
         return (state.step < budget_QxG) & ~state.rollout.ended_QxG
 
-    def more(state: _Decoding) -> jax.Array:
-        return jnp.any(running(state))
+    def more(state: _Decoding, slots: int) -> jax.Array:
+        return (state.step < slots) & jnp.any(running(state))
 
     def draw(state: _Decoding) -> _Decoding:
         with jax.named_scope(DECODE):
@@ -135,9 +147,10 @@ def generate(
             ),
         )
 
-    start = _Decoding(
+    sizes = cache_sizes(limit)
+    state = _Decoding(
         jnp.int32(0),
-        model.empty_cache(Q, group, limit),
+        model.empty_cache(Q, group, sizes[0]),
         jnp.broadcast_to(last_Q[:, None], (Q, group)),
         Rollout(
             jnp.zeros((Q, group, limit), jnp.int32),
@@ -146,4 +159,7 @@ def generate(
             jnp.zeros((Q, group), bool),
         ),
     )
-    return jax.lax.while_loop(more, draw, start).rollout
+    for slots in sizes:
+        state = state._replace(cache=grow(state.cache, slots))
+        state = jax.lax.while_loop(partial(more, slots=slots), draw, state)
+    return state.rollout

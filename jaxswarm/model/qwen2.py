@@ -211,6 +211,16 @@ class Qwen2(nnx.Module):
         return project(hidden, self.unembedding(), dtype=jnp.float32)
 
 
+def grow(cache: Cache, slots: int) -> Cache:
+    """The same cache with more slots; what is written stays where it is."""
+
+    def wider(array: jax.Array) -> jax.Array:
+        more = slots - array.shape[3]
+        return jnp.pad(array, [(0, 0)] * 3 + [(0, more), (0, 0)])
+
+    return cache._replace(layers=jax.tree.map(wider, cache.layers))
+
+
 def abstract(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
     """The model's structure and its parameters' shapes, without allocating any."""
     model = nnx.eval_shape(lambda: Qwen2(config, nnx.Rngs(0)))

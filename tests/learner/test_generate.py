@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxswarm.learner.generate import generate, prompt_pieces
+from jaxswarm.learner.generate import cache_sizes, generate, prompt_pieces
 from jaxswarm.learner.sampling import GREEDY, Sampling
 from tests.learner import tiny
 
@@ -54,6 +54,24 @@ def test_tokens_and_log_probabilities_are_those_of_the_full_forward(model, sampl
 )
 def test_prompts_are_read_in_as_few_pieces_as_memory_allows(questions, length, pieces):
     assert prompt_pieces(questions, length, heads=12) == pieces
+
+
+def test_a_cache_grows_by_few_steps_up_to_the_limit():
+    assert cache_sizes(80) == (80,)
+    assert cache_sizes(128) == (128,)
+    assert cache_sizes(200) == (128, 200)
+    assert cache_sizes(512) == (128, 256, 384, 512)
+    assert cache_sizes(1001) == (251, 502, 753, 1001)
+
+
+@pytest.mark.parametrize("stop", [STOP, (), tuple(range(tiny.CONFIG.vocab_size))])
+def test_a_cache_that_grows_changes_no_token(model, monkeypatch, stop):
+    at_once = roll(model, Sampling(), stop=stop)
+    monkeypatch.setattr("jaxswarm.learner.generate.CACHE_SLOTS", 1)
+    grown = roll(model, Sampling(), stop=stop)
+    np.testing.assert_array_equal(grown.token_QxGxC, at_once.token_QxGxC)
+    np.testing.assert_array_equal(grown.length_QxG, at_once.length_QxG)
+    np.testing.assert_allclose(grown.logprob_QxGxC, at_once.logprob_QxGxC, atol=1e-5)
 
 
 def test_rows_end_at_their_first_stop_token_and_hold_nothing_after_it(model):
