@@ -107,10 +107,9 @@ def _in_turns(
     return seconds
 
 
-def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
-    """On one device, with the weights of the work's model or random ones of its shape."""
-    mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
-    grpo = GRPOConfig(
+def grpo(work: Work) -> GRPOConfig:
+    """The update of that work."""
+    return GRPOConfig(
         loss="dapo",
         advantage_scale="group",
         beta=work.beta if work.train else 0.0,
@@ -124,7 +123,11 @@ def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
         remat=False,
         dtype=work.dtype,
     )
-    optimizer = OptimizerConfig(
+
+
+def optimizer(work: Work) -> OptimizerConfig:
+    """AdamW as the peers have it."""
+    return OptimizerConfig(
         learning_rate=work.learning_rate,
         schedule="constant",
         warmup_steps=0,
@@ -134,6 +137,11 @@ def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
         b1=0.9,
         b2=0.999,
     )
+
+
+def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
+    """On one device, with the weights of the work's model or random ones of its shape."""
+    mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
     directory = Path(work.model)
     if (directory / "model.safetensors").exists():
         source = open_source(work.model)
@@ -147,7 +155,7 @@ def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
             lambda: nnx.split(qwen2.Qwen2(config, nnx.Rngs(0)))[1],
             out_shardings=param_shardings(abstract, mesh),
         )()
-    return Learner(graph, params, mesh, grpo, optimizer), graph
+    return Learner(graph, params, mesh, grpo(work), optimizer(work)), graph
 
 
 if __name__ == "__main__":

@@ -102,12 +102,13 @@ def memory_needed(config: Config, model: ModelConfig, mesh: Mesh, dtype: str) ->
     """
     grpo, generation = config.grpo, config.generation
     width = 2 if dtype == "bfloat16" else 4
-    weight_pieces = mesh.shape["fsdp"] * mesh.shape["tensor"]
-    # The state, the gradients, a copy in the compute dtype, the reference.
-    of_weight = STATE_BYTES + 4 + (width if width < 4 else 0) + (4 if grpo.beta else 0)
+    fsdp, tensor = mesh.shape["fsdp"], mesh.shape["tensor"]
+    copy = width if width < 4 else 0  # in the dtype of the matmuls
+    held = STATE_BYTES + (width if grpo.beta else 0)
     if mesh.devices.flat[0].platform == "cpu":
-        of_weight += STATE_BYTES  # what a checkpoint that is being written holds; else on the host
-    weights = of_weight * model.num_parameters / weight_pieces
+        held += STATE_BYTES  # what a checkpoint that is being written holds; else on the host
+    of_weight = model.num_parameters / tensor
+    weights = held * of_weight / fsdp
     P, C, heads = max(generation.prompt_buckets), generation.limit, model.num_heads
     ways = question_ways(config.stages.questions, mesh)
     questions = config.stages.questions // ways
@@ -115,13 +116,16 @@ def memory_needed(config: Config, model: ModelConfig, mesh: Mesh, dtype: str) ->
     read_at_a_time = questions // prompt_pieces(questions, P, heads)
     of_token = model.num_layers * 2 * model.num_kv_heads * model.head_dim * width
     cache = questions * (P + grpo.group * C) * of_token
-    generating = cache + 2 * 4 * read_at_a_time * heads * P**2
+    whole = (width if fsdp > 1 else copy) * of_weight  # gathered for all tokens
+    generating = whole + cache + 2 * 4 * read_at_a_time * heads * P**2
 
     cut_into = pieces(grpo.micro_batches, config.stages.questions, ways)
     asked, rows = questions / cut_into.by_question, questions * grpo.group / cut_into.count
     logits = 2 * 4 * rows * C * min(grpo.vocab_slice, model.vocab_size)
     kept = (asked * P + rows * C) * model.num_layers * model.hidden_size * width
-    learning = logits + kept + 3 * 4 * heads * max(asked * P**2, rows * C * (P + C))
+    # The gradients so far, where pieces are added up, and those of a piece.
+    gradients = (4 + copy + (4 if cut_into.count > 1 else 0)) * of_weight / fsdp
+    learning = gradients + logits + kept + 3 * 4 * heads * max(asked * P**2, rows * C * (P + C))
     return weights + max(generating, learning)
 
 

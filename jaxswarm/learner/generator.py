@@ -42,7 +42,7 @@ class Generator:
     def __init__(self, graph: nnx.GraphDef, mesh: Mesh, dtype: str):
         """`dtype`: that of the pass, whatever the parameters have."""
         self._mesh = mesh
-        self._program = jax.jit(
+        self.program = jax.jit(
             partial(_generate, graph, dtype),
             static_argnames=("limit", "sampling", "stop_tokens"),
             out_shardings=sharding((), (), mesh),
@@ -64,7 +64,7 @@ class Generator:
         if budget_QxG is None:
             budget_QxG = np.full((len(prompt_QxP), group), limit, np.int32)
         with jax.set_mesh(self._mesh):
-            rollout = self._program(
+            rollout = self.program(
                 params,
                 place_questions(prompt_QxP, self._mesh),
                 place_questions(length_Q, self._mesh),

@@ -41,7 +41,7 @@ class Learner:
         self._grpo = grpo
         self._schedule = optimizers.learning_rate(optimizer)
         transformation = optimizers.make_optimizer(optimizer)
-        self._shardings = _state_shardings(params, transformation, mesh)
+        self._shardings = state_shardings(params, transformation, mesh)
         replicated = sharding((), (), mesh)
 
         self.state = TrainState(
@@ -127,7 +127,7 @@ class Learner:
         )
 
 
-def _state_shardings(
+def state_shardings(
     params: nnx.State, transformation: optax.GradientTransformation, mesh: Mesh
 ) -> Any:
     """A TrainState of shardings. Moments lie as their parameters do; counters on every device."""

@@ -140,6 +140,29 @@ def test_the_estimate_of_memory_is_near_what_was_measured() -> None:
     assert machine.memory_needed(config, qwen, mesh, "float32") == pytest.approx(13.93e9, rel=0.25)
 
 
+def test_the_estimate_of_memory_is_near_what_xla_plans_for_an_h100() -> None:
+    """8 questions of `benchmarks.footprint`: Qwen2.5-1.5B in bfloat16, 38.7 GB at the peak."""
+    sizes = {"hidden_size": 1536, "intermediate_size": 8960, "num_layers": 28, "vocab_size": 151936}
+    heads = {"num_heads": 12, "num_kv_heads": 2, "head_dim": 128, "tie_embeddings": True}
+    base = sources.open_source(tiny.get_config().model.source).config
+    qwen = dataclasses.replace(base, **sizes, **heads)
+    config = gsm8k.get_config()
+    config.generation.prompt_buckets, config.grpo.beta = (512,), 0.001
+    mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
+    # Beside a GPU a checkpoint that is being written is in the host's memory.
+    needed = machine.memory_needed(config, qwen, mesh, "bfloat16") - 12 * qwen.num_parameters
+    assert needed == pytest.approx(38.7e9, rel=0.1)
+
+
+def test_weights_in_pieces_are_counted_whole_while_a_node_generates(huge: ModelConfig) -> None:
+    config = gsm8k.get_config()
+    config.generation.prompt_buckets, config.grpo.vocab_slice = (256,), 1024
+    mesh = make_mesh(data=1, fsdp=8, tensor=1)
+    needed = machine.memory_needed(config, huge, mesh, "bfloat16")
+    state_and_checkpoint, whole = 2 * 12 / 8, 2
+    assert needed == pytest.approx((state_and_checkpoint + whole) * huge.num_parameters, rel=0.02)
+
+
 def test_the_estimate_of_memory_knows_how_a_batch_is_cut_and_what_attention_takes(
     model: ModelConfig,
 ) -> None:

@@ -199,7 +199,7 @@ def test_weights_in_pieces_are_gathered_once_and_not_for_each_token():
 
 
 def trace_generate(made: Learner, limit: int):
-    return made._generate._program.trace(
+    return made._generate.program.trace(
         made.state.params,
         tiny.PROMPT_QxP,
         tiny.LENGTH_Q,

@@ -142,11 +142,12 @@ def test_two_halves_go_on_and_play_together_within_two_rounds_after_the_network_
         ),
     )
 
-    network.heal()
-    went_to = fast if len(fast) >= len(slow) else slow
-    healed_at = max(each.plays().round for each in went_to)
     for each in nodes:
         each.live(stage_s=3.0)
+    network.heal()
+    went_to = fast if len(fast) >= len(slow) else slow
+    # The stage after the last that was played is the one they are in.
+    healed_at = max(each.plays().next().round for each in went_to)
     before = {each.directory.name: len(each.played) for each in nodes}
 
     def reached() -> set[int]:
