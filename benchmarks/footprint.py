@@ -151,7 +151,7 @@ def _step(work: Work, mesh: Mesh) -> Any:
     Q, G, P, C = len(work.prompts), work.group, len(work.prompts[0]), work.limit
     ints, floats = (partial(_questions, mesh, dtype) for dtype in (jnp.int32, jnp.float32))
     transformation = make_optimizer(optimizer(work))
-    step = jax.ShapeDtypeStruct((), jnp.int32)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
     state = TrainState(params, jax.eval_shape(transformation.init, params), step)
     places = state_shardings(params, transformation, mesh)
     reference = jax.tree.map(lambda array: array.update(dtype=work.dtype), params)
