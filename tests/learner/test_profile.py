@@ -116,8 +116,12 @@ def test_a_matmul_that_returns_before_it_is_done_is_the_device_s_time():
         with jax.named_scope(profile.LOGPROBS):
             return jnp.tanh(jnp.einsum("to,ti->oi", jnp.sin(grad_TxO), jnp.sin(x_TxI)))
 
-    x_TxI, grad_TxO = jnp.ones((1024, 1024)), jnp.ones((1024, 2048))
+    x_TxI, grad_TxO = jnp.ones((2048, 1024)), jnp.ones((2048, 2048))
     jax.block_until_ready(weight_gradient(x_TxI, grad_TxO))
-    with profile.profiled() as found:
-        jax.block_until_ready(weight_gradient(x_TxI, grad_TxO))
-    assert found.seconds[profile.LOGPROBS] > 0.8 * sum(found.seconds.values())
+    shares = []
+    for _ in range(5):
+        with profile.profiled() as found:
+            jax.block_until_ready(weight_gradient(x_TxI, grad_TxO))
+        shares.append(found.seconds[profile.LOGPROBS] / sum(found.seconds.values()))
+    # What else runs on the machine keeps the host waiting: that can only lower a share.
+    assert max(shares) > 0.8, shares
