@@ -71,7 +71,8 @@ def end_table(nodes: Iterable[NodeProcess], reports: Mapping[str, Reports]) -> T
     table.add_column("node", no_wrap=True)
     table.add_column("end")
     stages = [f"reward\n{stage}" for stage in STAGES]
-    first_last = ["reward\nfirst → last\nround", "held-out\nbefore → after"]
+    first_last = [f"{figure}\nfirst → last\nround" for figure in ("reward", "answers right")]
+    first_last.append("held-out\nbefore → after")
     for name in ["rounds", "questions", *stages, *first_last, "outputs\nread", "refused"]:
         table.add_column(name, justify="right")
     for node in nodes:
@@ -88,6 +89,7 @@ def _figures(summary: Summary) -> list[str]:
         str(summary.questions),
         *(f"{reward[stage]:.2f}" if stage in reward else "-" for stage in STAGES),
         _change(summary.first_round_reward, summary.last_round_reward, ".2f"),
+        _change(summary.first_round_right, summary.last_round_right, ".0%"),
         _change(summary.held_out_before, summary.held_out_after, ".1%"),
         str(summary.outputs_read),
         by_reason or "0",

@@ -51,6 +51,9 @@ class Summary:
     first_round_reward: float | None
     last_round_reward: float | None
     """Means over all completions of the round's stages; None without a whole round."""
+    first_round_right: float | None
+    last_round_right: float | None
+    """Shares of the round's sampled answers, of the answer stage, that are right; likewise."""
     held_out_before: float | None
     held_out_after: float | None
     """Greedy accuracy; None where it was not measured."""

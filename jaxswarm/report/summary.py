@@ -20,6 +20,8 @@ def summarise(reports: Reports, *, finished: bool) -> Summary:
         mean_reward=_by_stage(reports.stages),
         first_round_reward=_mean(stage.reward for stage in whole[0]) if whole else None,
         last_round_reward=_mean(stage.reward for stage in whole[-1]) if whole else None,
+        first_round_right=whole[0][0].correct_rate if whole else None,
+        last_round_right=whole[-1][0].correct_rate if whole else None,
         held_out_before=held_out[0].accuracy if held_out else None,
         held_out_after=held_out[-1].accuracy if len(held_out) > 1 else None,
         outputs_read=sum(report.outputs_read for report in reports.stages),

@@ -84,7 +84,7 @@ def stage_report(position: Position, seconds: float) -> StageReport:
         seconds=seconds,
         reward=reward,
         reward_parts={"consensus_correctness": reward / 2, "correctness": reward / 2},
-        correct_rate=0.5,
+        correct_rate=0.25 * (1 + position.round) + 0.1 * position.stage_index,
         format_rate=0.9,
         completion_length=40.0,
         truncated_share=0.1,

@@ -103,10 +103,11 @@ def test_nodes_join_the_first_one_and_the_end_shows_what_each_did(tmp_path: Path
     rows = [line for line in shown.splitlines() if line.startswith("│ node-")]
     assert len(rows) == 3
     for index, row in enumerate(rows):
-        # Rounds, questions, reward by stage, first and last round, held out, read, refused.
+        # Rounds, questions, reward by stage; first and last round's reward and right answers;
+        # held out, read, refused.
         cells = [cell.strip() for cell in row.strip("│").split("│")]
-        figures = ["2", "32", "1.50", "1.50", "1.50", "1.00 → 2.00", "50.0% → 75.0%", "12"]
-        assert cells == [f"node-{index}", "finished", *figures, "forged 1"]
+        figures = ["2", "32", "1.50", "1.50", "1.50", "1.00 → 2.00", "25% → 50%", "50.0% → 75.0%"]
+        assert cells == [f"node-{index}", "finished", *figures, "12", "forged 1"]
     assert f"curves: {tmp_path / 'curves.png'}" in shown
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
     assert "to go on" not in shown

@@ -41,7 +41,7 @@ def test_consensus_stands_at_each_resolve_stage():
 
 
 def test_answers_held_out_accuracy_loss_and_length_stand_where_they_were_measured():
-    assert points("answer/correct_rate", TWO_ROUNDS) == [(10.0, 0.5), (40.0, 0.5)]
+    assert points("answer/correct_rate", TWO_ROUNDS) == [(10.0, 0.25), (40.0, 0.5)]
     assert points("held_out/accuracy", TWO_ROUNDS) == [(0.0, 0.25), (30.0, 0.5)]
     assert points("train/loss", TWO_ROUNDS) == [(x, 0.01) for x in (10.0, 20.0, 30.0, 40.0)]
     assert points("completion/length", TWO_ROUNDS)[0] == (10.0, 40.0)
