@@ -59,6 +59,15 @@ def _packed(maddr: str) -> bytes:
     return Multiaddr(maddr).to_bytes() if maddr else b""
 
 
+def _has_a_peer(address: str) -> bool:
+    """Whether it ends in the id of a peer, and says by what way to reach it."""
+    try:
+        PeerID.from_base58(peer_in(address))
+        return bool(way_to(address).to_bytes())
+    except ValueError:
+        return False
+
+
 def _fault(flag: str, address: str) -> str | None:
     """What was expected instead of this address; None if it will do."""
     example = "a multiaddr like /ip4/203.0.113.7/tcp/31337"
@@ -66,7 +75,7 @@ def _fault(flag: str, address: str) -> str | None:
         Multiaddr(address)
     except (ValueError, TypeError):
         return example + ("/p2p/<peer id>" if flag == "initial_peers" else "")
-    if flag == "initial_peers" and not all(address.rpartition("/p2p/")[::2]):
+    if flag == "initial_peers" and not _has_a_peer(address):
         return f"{example}/p2p/<peer id>"
     if flag == "announce_maddrs" and re.search(r"/(tcp|udp)/0(/|$)", address):
         return "an announced address with its real port, not 0"

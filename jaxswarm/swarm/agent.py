@@ -8,9 +8,10 @@ ours are handed to the node, by `fatal`.
 import asyncio
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position, StageOutput
@@ -23,6 +24,7 @@ from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
 from jaxswarm.swarm.manifest import Fields, Manifest
 from jaxswarm.swarm.neighbourhood import Neighbourhood
+from jaxswarm.swarm.outbox import Outbox
 from jaxswarm.swarm.refusal import Reason
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.shards import Shard
@@ -55,12 +57,12 @@ class Agent:
         self._session = int(self._started * 1000)
         self._other_runs: dict[tuple[Shard, int], float] = {}
         self._says: Heartbeat | None = None
-        self._news = asyncio.Event()
-        self._own: dict[Position, bytes] = {}
-        self._unstored: set[Position] = set()
-        self._storing = asyncio.Lock()
+        self._news: list[asyncio.Event] = []
+        self._outbox = Outbox(self._store, KEPT_POSITIONS)
         self._read: dict[tuple[Position, str], StageOutput] = {}
         self._beat_expires = 0.0
+        self._beats_failed = 0
+        self._looked_far_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -77,9 +79,8 @@ class Agent:
         """
         await self._uplink.start()
         await self._look_far()
-        self._tasks = [
-            asyncio.create_task(loop) for loop in (self._beat_on(), *self._uplink.loops())
-        ]
+        loops = (*self._loops(), *self._uplink.loops())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(self._note_end)
 
@@ -98,21 +99,12 @@ class Agent:
     def say(self, position: Position, *, published: bool, waiting: bool) -> None:
         """What the heartbeat says from now on; it goes out at once."""
         self._says = Heartbeat(position, published, waiting, False, self._session, self._manifest)
-        self._news.set()
+        self._wake()
 
     async def publish(self, output: StageOutput) -> bool:
         """Stores an output, and goes on trying in the background if that fails."""
-        self._own.pop(output.position, None)
-        self._own[output.position] = codec.encode_output(output)
-        # The oldest goes, not the lowest: who was cut off ahead has come back to a lower round.
-        for position in list(self._own)[:-KEPT_POSITIONS]:
-            del self._own[position]
-            self._unstored.discard(position)
-        self._unstored.add(output.position)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._config.call_timeout_s):
-                await self._store_outputs()
-        return output.position not in self._unstored
+        payload = codec.encode_output(output)
+        return await self._outbox.put(output.position, payload, self._config.call_timeout_s)
 
     async def refresh(self, at_most_s: float = math.inf) -> tuple[Member, ...]:
         """Asks for the newest heartbeats; the live members of this swarm.
@@ -169,8 +161,8 @@ class Agent:
 
     def _store_again(self) -> None:
         """Whoever is back in touch may lack what was published meanwhile."""
-        self._unstored.update(self._own)
-        self._news.set()
+        self._outbox.store_again()
+        self._wake()
 
     async def _get(self, names: list[str], at_most_s: float, *, latest: bool) -> dict[str, Found]:
         """What lies under these keys, as far as it is here in time: a slow one costs no other."""
@@ -201,38 +193,51 @@ class Agent:
         self._beat_expires = max(expires, min(self._beat_expires + 0.001, latest))
         return await self._link.store(name, self._identity.tag, payload, self._beat_expires)
 
-    async def _store_outputs(self) -> None:
-        async with self._storing:  # of two stores at once, the one that ends last would be refused
-            for position in sorted(self._unstored):
-                payload = self._own.get(position)
-                if not payload or not self._link:
-                    continue
-                name = keys.output(self._config.name, position, self._identity.peer)
-                expires = time.time() + self._config.output_ttl_s
-                if await self._link.store(name, self._identity.tag, payload, expires):
-                    self._unstored.discard(position)
+    async def _store(self, position: Position, payload: bytes) -> bool:
+        if not self._link:
+            return False
+        name = keys.output(self._config.name, position, self._identity.peer)
+        expires = time.time() + self._config.output_ttl_s
+        return await self._link.store(name, self._identity.tag, payload, expires)
 
-    async def _beat_on(self) -> None:
-        failures, looked_far_at = 0, time.monotonic()
+    def _loops(self) -> Iterable[Coroutine[Any, Any, None]]:
+        return map(self._repeat, (self._beat_once, self._outbox.store_waiting, self._listen))
+
+    async def _repeat(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Does a part of what a present node does: now, at each heartbeat, and when it has news.
+
+        Each part repeats by itself: a peer that is slow to store or to answer delays no heartbeat.
+        """
+        news = asyncio.Event()
+        self._news.append(news)
         while True:
-            if self._says:
-                failures = 0 if await self._beat() else failures + 1
-                if failures == BEATS_BEFORE_WARNING:
-                    self._on_event("heartbeats don't get through; the others may count us as gone")
-                await self._store_outputs()
-            if time.monotonic() - looked_far_at > self._config.member_ttl_s:
-                looked_far_at = time.monotonic()
-                await self._look_far()
-            await self._look(self._neighbourhood.wide(self._round))
-            if self._neighbourhood.adapt(self._round, time.monotonic()):
-                await self._beat()  # where it has moved to; one step at a time
+            await work()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._config.heartbeat_s):
-                    await self._news.wait()
-            self._news.clear()
+                    await news.wait()
+            news.clear()
+
+    def _wake(self) -> None:
+        for news in self._news:
+            news.set()
+
+    async def _beat_once(self) -> None:
+        if not self._says:
+            return
+        self._beats_failed = 0 if await self._beat() else self._beats_failed + 1
+        if self._beats_failed == BEATS_BEFORE_WARNING:
+            self._on_event("heartbeats don't get through; the others may count us as gone")
+
+    async def _listen(self) -> None:
+        if time.monotonic() - self._looked_far_at > self._config.member_ttl_s:
+            await self._look_far()
+        await self._look(self._neighbourhood.wide(self._round))
+        if self._neighbourhood.adapt(self._round, time.monotonic()):
+            await self._beat()  # where it has moved to; one step at a time
 
     async def _look_far(self) -> None:
         """Looks for neighbours at every depth of the list: who comes new knows nothing of it."""
+        self._looked_far_at = time.monotonic()
         await self._look(self._neighbourhood.path())
         self._neighbourhood.follow(time.monotonic())
 

@@ -20,14 +20,15 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Awaitable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 from hivemind.dht.node import DHTNode
 from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttributeAccessIssue]
+from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
 
 from jaxswarm.swarm import dht_guard, keys, ports
@@ -229,9 +230,8 @@ class Link:
             # given up ends it (1.1.12).
             raise LinkError("the p2p daemon doesn't answer: it is no longer heard")
         infos = await _answer(self._p2p.list_peers())
-        return {
-            str(info.peer_id): f"{info.addrs[0]}/p2p/{info.peer_id}" for info in infos if info.addrs
-        }
+        ways = {info.peer_id: _first_legible(info.addrs) for info in infos}
+        return {str(peer): f"{way}/p2p/{peer}" for peer, way in ways.items() if way}
 
     async def visible_maddrs(self) -> tuple[str, ...]:
         """The addresses by which others can join this node, those of this machine alone last.
@@ -251,6 +251,14 @@ class Link:
         """Ends the daemon, by force if it hangs."""
         self._node.is_alive = False
         await _end(self._p2p)
+
+
+def _first_legible(maddrs: Iterable[Multiaddr]) -> str | None:
+    """Of the daemon's addresses one that hivemind can print: it lacks the younger protocols."""
+    for maddr in maddrs:
+        with suppress(ValueError):
+            return str(maddr)
+    return None
 
 
 def _reachability(config: DhtConfig) -> str | None:

@@ -19,10 +19,12 @@ from hivemind.dht.storage import DHTLocalStorage, DictionaryDHTValue
 from hivemind.dht.validation import DHTRecord
 from hivemind.p2p import P2P, P2PContext, PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PHandlerError
+from hivemind.proto.dht_pb2 import FindRequest  # pyright: ignore[reportAttributeAccessIssue]
 from hivemind.utils.crypto import RSAPrivateKey
 from hivemind.utils.timed_storage import ValueWithExpiration, get_dht_time
 
-from jaxswarm.swarm.dht_packing import Packing
+from jaxswarm.swarm import calls
+from jaxswarm.swarm.dht_packing import Entries, Packing
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import peer_of_packed
 from jaxswarm.swarm.refusal import Reason, RefusedError
@@ -30,11 +32,16 @@ from jaxswarm.swarm.shelf import Shelf
 
 SIGNATURE_BYTES = 1024
 """Room for the signature of the largest accepted key, and its frame."""
-MAX_KEYS = 256
-"""Keys of one call. Honest nodes ask for one; more come when records are handed on."""
-NO_MEMBER = "you are no member of this swarm"
 HANDED_ON_BYTES = 1 << 20
 """Of the records that hivemind sends to a new neighbour, all in one message."""
+MAX_CALL_BYTES = HANDED_ON_BYTES + (64 << 10)
+"""Of one call: each entry of a larger one would be checked before the next call is heard."""
+MAX_KEYS = 256
+"""Of the records in one call to keep them."""
+MAX_KEYS_ASKED = 1
+"""Of one search: nodes ask for no more, and what lies under several may not fit an answer."""
+MAX_TURNED_AWAY = 256
+NO_MEMBER = "you are no member of this swarm"
 
 
 def place_of(peer: PeerID) -> DHTID:
@@ -54,6 +61,7 @@ def put_on_guard(node: DHTNode, gate: Gate, previous: DHTNode | None) -> None:
     protocol.serializer = Packing(gate.limits.max_members)
     node.blacklist.ban_counter = _NoCount()
     update, find = protocol.update_routing_table, protocol.call_find
+    store = protocol.call_store
 
     async def update_routing_table(
         node_id: DHTID | None, peer_id: PeerID, responded: bool = True
@@ -82,9 +90,15 @@ def put_on_guard(node: DHTNode, gate: Gate, previous: DHTNode | None) -> None:
             for key, (item, nearest) in found.items()
         }
 
+    async def call_store(peer: PeerID, *args: Any, **kwargs: Any) -> list[bool] | None:
+        """None for a no as well: hivemind then asks another, and believes who said yes."""
+        taken = await store(peer, *args, **kwargs)
+        return taken if taken and any(taken) else None
+
     protocol.update_routing_table = update_routing_table
     protocol._validate_dictionary = keep_what_is_valid
     protocol.call_find = call_find
+    protocol.call_store = call_store
 
 
 class GuardedP2P(P2P):
@@ -93,6 +107,9 @@ class GuardedP2P(P2P):
     def admit_by(self, gate: Gate) -> None:
         """To be called before the first handler is added, when the daemon runs."""
         self.turned_away: dict[str, str] = {}
+        client: Any = self._client
+        client.control._handler_tasks = calls.Answering()
+        client.control._pending_calls = calls.Waiting(client.control._pending_calls)
         self._gate = gate
         assert self.peer_id, "the daemon runs"
         self._proof = gate.access.proof(self.peer_id.to_base58())
@@ -109,8 +126,7 @@ class GuardedP2P(P2P):
             if not self._gate.access.admits(caller, request.auth.signature):
                 self._gate.refusals.count(Reason.OUTSIDER, caller.encode())
                 raise PermissionError(NO_MEMBER)
-            if len(getattr(request, "keys", ())) > MAX_KEYS:
-                raise ValueError("too many keys")
+            _check_size(request)
             response = await handler(request, context)
             response.auth.signature = self._proof
             return response
@@ -139,9 +155,18 @@ class GuardedP2P(P2P):
         return response
 
     def _away(self, peer: str, reason: str) -> PermissionError:
-        if len(self.turned_away) < MAX_KEYS:
+        if len(self.turned_away) < MAX_TURNED_AWAY:
             self.turned_away[peer] = reason
         return PermissionError(reason)
+
+
+def _check_size(request: Any) -> None:
+    """Raises ValueError for a call that would keep this node busy, or whose answer would."""
+    most = MAX_KEYS_ASKED if isinstance(request, FindRequest) else MAX_KEYS
+    if len(getattr(request, "keys", ())) > most:
+        raise ValueError("too many keys")
+    if request.ByteSize() > MAX_CALL_BYTES:
+        raise ValueError("too large a call")
 
 
 class Gatekeeper(RSASignatureValidator):
@@ -208,7 +233,7 @@ class _Storage(DHTLocalStorage):
         found = self._shelf.get(key.to_bytes(), get_dht_time())
         if not found:
             return None
-        entries = DictionaryDHTValue()
+        entries = Entries()
         with entries.freeze():
             for owner, kept in found.items():
                 entries.store(owner, kept.value, kept.expiration)

@@ -6,10 +6,23 @@ from typing import Any
 import msgpack
 from hivemind.dht.storage import DictionaryDHTValue
 from hivemind.utils.serializer import MSGPackSerializer
-from hivemind.utils.timed_storage import TimedStorage
 
 _DICTIONARY = 0x50
 """hivemind's code for its extension of msgpack."""
+
+
+class Entries(DictionaryDHTValue):
+    """hivemind's dictionary, in which an entry gives way to later ones alone.
+
+    By itself it keeps the later of two records, and drops it when the earlier one expires: who
+    hands on an old heartbeat would hide the new one.
+    """
+
+    def store(self, key: bytes, value: bytes, expiration_time: float) -> bool:
+        known = self.data.get(key)
+        if known and known.expiration_time >= expiration_time:
+            return False
+        return super().store(key, value, expiration_time)
 
 
 class Packing:
@@ -25,9 +38,11 @@ class Packing:
 
     @staticmethod
     def dumps(value: object) -> bytes:
+        if isinstance(value, Entries):  # hivemind packs no class but its own
+            value = msgpack.ExtType(_DICTIONARY, value.packb())
         return MSGPackSerializer.dumps(value)
 
-    def loads(self, packed: bytes) -> bytes | TimedStorage[bytes, bytes]:
+    def loads(self, packed: bytes) -> bytes | Entries:
         """The byte string or dictionary. Raises ValueError for anything else, whatever it is."""
         match _unpack(packed):
             case bytes(payload):
@@ -36,13 +51,13 @@ class Packing:
                 return self._dictionary(_unpack(data))
         raise ValueError("neither a byte string nor a dictionary")
 
-    def _dictionary(self, parts: object) -> TimedStorage[bytes, bytes]:
+    def _dictionary(self, parts: object) -> Entries:
         match parts:
             case [_, _, [*entries]] if len(entries) <= self._max_entries:
                 pass
             case _:
                 raise ValueError("no dictionary, or too large a one")
-        dictionary = DictionaryDHTValue()
+        dictionary = Entries()
         with dictionary.freeze():  # what has expired is told apart when it is read
             for entry in entries:
                 match entry:

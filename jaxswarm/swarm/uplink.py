@@ -65,6 +65,7 @@ class Uplink:
         self._redial = Redial(config.retry_s)
         self._complaints: frozenset[str] = frozenset()
         self._unwritable = False
+        self._had_company = False
 
     def _remembered(self) -> Contacts:
         """What an earlier life noted, as far as it can be dialled: the file may hold anything."""
@@ -99,9 +100,9 @@ class Uplink:
         self._keep(replace(self._contacts, **hosts))
         initial = self._config.initial_peers
         answered = await self._dial(self._known())
+        if not answered:
+            self._check_access(self.link)
         if initial and not answered & set(initial):
-            if not answered:
-                self._check_access(self.link)
             company = f"in touch with {len(answered)} known peers" if answered else "going on alone"
             self._on_event(
                 f"none of the {len(initial)} initial peers answers ({', '.join(initial)}): "
@@ -109,7 +110,9 @@ class Uplink:
             )
 
     def _check_access(self, link: Link) -> None:
-        """Raises if no initial peer talks to us, and one of them because we don't belong."""
+        """Raises if nobody has talked to us yet, and an initial peer doesn't as we don't belong."""
+        if self._had_company:
+            return
         for maddr in self._config.initial_peers:
             if reason := link.turned_away(maddr):
                 raise InputError(
@@ -174,6 +177,7 @@ class Uplink:
                 await self._restart(self.link)
             else:
                 live = self._live()
+                self._had_company |= bool(live)
                 peers = {peer: maddr for peer, maddr in connections.items() if peer in live}
                 self._keep(self._contacts.met(peers))
 
@@ -204,6 +208,8 @@ class Uplink:
             if answered:
                 self._on_event(f"in touch with {', '.join(sorted(answered))}")
                 self._on_contact()
+            elif due and self.link:
+                self._check_access(self.link)
 
     def _is_lost(self, maddr: str, live: Collection[str]) -> bool:
         """Initial peers are dialled as soon as they don't answer, others once nobody hears them."""
@@ -220,6 +226,7 @@ class Uplink:
             return set()
         answers = await asyncio.gather(*(link.connect(maddr) for maddr in others))
         answered = {maddr for maddr, answer in zip(others, answers, strict=True) if answer}
+        self._had_company |= bool(answered)
         self._redial.tried(others, answered, time.monotonic())
         return answered
 
@@ -234,7 +241,8 @@ class Uplink:
 
     async def _clocks(self, link: Link) -> dict[str, float]:
         try:
-            peers = sorted(await link.connections())
+            # Not who is merely connected: an outsider is asked nothing.
+            peers = sorted(filter(link.knows, await link.connections()))
         except LinkError:  # the watch sees to it
             return {}
         asked = Random(time.monotonic_ns()).sample(peers, min(CLOCKS_ASKED, len(peers)))

@@ -85,6 +85,18 @@ class AttackerProcess:
         """How often it was asked for the key since it began to lie."""
         return self._do("lies_told", key)
 
+    def refuse_to_keep(self, after_s: float) -> None:
+        """From now on says no to whoever wants something kept, and not at once."""
+        self._do("refuse_to_keep", after_s)
+
+    def refused(self) -> int:
+        """How often it has said no since."""
+        return self._do("refused")
+
+    def calls_taken(self) -> dict[str, int]:
+        """How often each of its procedures was called since it is connected."""
+        return self._do("calls_taken")
+
     def holds(self, key: str) -> set[bytes]:
         """The tags of what others have given it to keep under this key."""
         return self._do("holds", key)
@@ -134,6 +146,18 @@ class _Attacker:
         self._lies: dict[Any, float] = {}
         self._lies_told: Counter[Any] = Counter()
         self.tag = RSASignatureValidator(self._key_pair).local_public_key
+        self._refused = 0
+        self._taken: Counter[str] = Counter()
+        self._handlers = node.p2p._client.control.unary_handlers
+        for name, handler in list(self._handlers.items()):
+            self._handlers[name] = self._counting(name, handler)
+
+    def _counting(self, name: str, handler: Any) -> Any:
+        async def counted(data: bytes, caller: Any) -> bytes:
+            self._taken[name] += 1
+            return await handler(data, caller)
+
+        return counted
 
     async def offer(
         self,
@@ -232,6 +256,24 @@ class _Attacker:
         from hivemind.dht.routing import DHTID
 
         return self._lies_told[DHTID.generate(key)]
+
+    async def refuse_to_keep(self, after_s: float) -> None:
+        from hivemind.proto.dht_pb2 import StoreRequest, StoreResponse
+
+        async def say_no(data: bytes, _: Any) -> bytes:
+            await asyncio.sleep(after_s)
+            self._refused += 1
+            asked = StoreRequest()
+            asked.ParseFromString(data)
+            return StoreResponse(store_ok=[False] * len(asked.keys)).SerializeToString()
+
+        self._handlers["DHTProtocol.rpc_store"] = say_no
+
+    async def refused(self) -> int:
+        return self._refused
+
+    async def calls_taken(self) -> dict[str, int]:
+        return dict(self._taken)
 
     async def holds(self, key: str) -> set[bytes]:
         from hivemind.dht.routing import DHTID

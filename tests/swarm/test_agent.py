@@ -34,20 +34,26 @@ HEARTBEAT_S = 5.0
 class Network:
     """What a node reaches by its link: a peer that keeps records, whose clock is right.
 
-    `slow`: the keys that take a minute to look up.
+    `slow`: the keys that take a minute to look up, or to store under. `stored`: the keys of what
+    was kept, one after the other.
     """
 
     def __init__(self) -> None:
         self.slow: set[str] = set()
+        self.stored: list[str] = []
         self._gate = Gate("test", LIMITS)
         self._shelf = Shelf(LIMITS)
 
     async def store(self, key: str, tag: bytes, payload: bytes, expiration: float) -> bool:
+        if key in self.slow:
+            await asyncio.sleep(60.0)
         record_id, value = keys.record_id(key), msgpack.packb(payload)
         assert isinstance(value, bytes)
         try:
             self._gate.admit(record_id, peer_of(tag), value, expiration)
-            return self._shelf.take(record_id, tag, payload, expiration, time.time())
+            taken = self._shelf.take(record_id, tag, payload, expiration, time.time())
+            self.stored += [key] * taken
+            return taken
         except RefusedError:
             return False
 
@@ -81,7 +87,7 @@ def start(network: Network, identities: list[Identity]) -> Start:
 
     def make(number: int) -> Agent:
         identity = identities[number]
-        config = DhtConfig("test", str(identity.path), limits=LIMITS)
+        config = DhtConfig("test", str(identity.path), limits=LIMITS, call_timeout_s=0.2)
         agent = Agent(config, Manifest(**MANIFEST), identity, lambda _: None)
         link: Any = network
         agent._uplink.link = link
@@ -126,7 +132,7 @@ def test_a_node_that_comes_back_from_far_ahead_puts_out_what_it_publishes(
                 assert await node.publish(output(peer, Position(round_, index), "ahead"))
         assert await node.publish(output(peer, Position(10, 0), "back"))
         assert network.kept(keys.output("test", Position(10, 0), peer))
-        assert len(node._own) == KEPT_POSITIONS
+        assert len(node._outbox) == KEPT_POSITIONS
 
     asyncio.run(play())
 
@@ -223,5 +229,30 @@ def test_no_heartbeat_asks_for_a_longer_life_than_the_others_allow(
         clock.ahead_s = 0.0
         await node._beat()
         assert node._beat_expires <= time.time() + LIMITS.max_heartbeat_ttl_s < latest
+
+    asyncio.run(play())
+
+
+def test_who_is_slow_to_keep_or_to_answer_delays_no_heartbeat_and_no_other_output(
+    network: Network, identities: list[Identity], start: Start
+) -> None:
+    async def play() -> None:
+        node, peer = start(0), identities[0].peer
+        members = keys.members("test")
+        first, second = (Position(0, index) for index in range(2))
+        node.say(first, published=False, waiting=False)
+        loops = [asyncio.create_task(loop) for loop in node._loops()]
+        network.slow.add(keys.output("test", first, peer))
+        assert not await node.publish(output(peer, first, "one"))
+        assert await node.publish(output(peer, second, "two"))
+        network.slow.add(keys.output("test", first, identities[1].peer))
+        looking = asyncio.create_task(node.read(first, (identities[1].peer,), 60.0))
+        beats = network.stored.count(members)
+        for _ in range(3):
+            node.say(second, published=True, waiting=False)
+            await asyncio.sleep(0.02)
+        assert network.stored.count(members) == beats + 3
+        for task in (*loops, looking):
+            task.cancel()
 
     asyncio.run(play())

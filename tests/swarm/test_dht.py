@@ -6,9 +6,10 @@ import pytest
 from hivemind.dht.crypto import RSASignatureValidator
 from hivemind.dht.routing import DHTID
 from hivemind.p2p import P2P, PeerID
+from hivemind.utils.multiaddr import Multiaddr
 
 from jaxswarm.errors import InputError
-from jaxswarm.swarm import keys
+from jaxswarm.swarm import dht, keys
 from jaxswarm.swarm.addresses import check_addresses, peer_in, way_to
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_exchange import DhtExchange
@@ -51,6 +52,8 @@ def test_our_owner_tag_is_the_one_under_which_hivemind_signs(tmp_path: Path) -> 
         ("initial_peers", "/ip4/10.0.0.2/tcp/4001"),
         ("initial_peers", f"/p2p/{PEER}"),
         ("initial_peers", "/ip4/10.0.0.2/tcp/4001/p2p/nobody"),
+        ("initial_peers", f"/ip4/10.0.0.2/tcp/4001/p2p/{PEER}/"),
+        ("initial_peers", f"/ip4/10.0.0.2/tcp/4001/p2p/{PEER}/p2p-circuit"),
         ("initial_peers", f"/ip4/10.0.0.256/tcp/4001/p2p/{PEER}"),
         ("host_maddrs", "0.0.0.0:4001"),
         ("host_maddrs", "/ip4/0.0.0.0/tcp/70000"),
@@ -96,3 +99,12 @@ def test_a_join_that_fails_on_the_identity_leaves_nothing_behind(tmp_path: Path)
     with pytest.raises(InputError, match="identity file"):
         exchange.join()
     exchange.close()
+
+
+def test_of_a_peer_s_addresses_one_that_hivemind_can_print_is_taken() -> None:
+    webtransport = Multiaddr(Multiaddr("/ip4/10.0.0.2/udp/4001").to_bytes() + b"\xd1\x03")
+    with pytest.raises(ValueError, match=r"[Pp]rotocol"):
+        str(webtransport)
+    tcp = Multiaddr("/ip4/10.0.0.2/tcp/4001")
+    assert dht._first_legible([webtransport, tcp]) == "/ip4/10.0.0.2/tcp/4001"
+    assert dht._first_legible([webtransport]) is None

@@ -1,6 +1,7 @@
 """The reader of what hivemind packs, on bytes that no honest node would send."""
 
 import math
+import time
 
 import msgpack
 import pytest
@@ -10,7 +11,7 @@ from hivemind.utils.timed_storage import get_dht_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxswarm.swarm.dht_packing import Packing
+from jaxswarm.swarm.dht_packing import Entries, Packing
 
 PACKING = Packing(max_entries=3)
 ENTRY = [b"tag", b"record", 5e9]
@@ -30,6 +31,22 @@ def test_it_reads_what_hivemind_packs() -> None:
     assert dict(read.items()) == dict(packed.items())
     assert read.latest_expiration_time == packed.latest_expiration_time
     assert PACKING.loads(PACKING.dumps(b"payload")) == b"payload"
+
+
+def test_it_packs_its_own_dictionaries_as_hivemind_does() -> None:
+    packed = DictionaryDHTValue()
+    packed.store(b"one", b"first", get_dht_time() + 60.0)
+    assert PACKING.dumps(PACKING.loads(PACKING.dumps(packed))) == PACKING.dumps(packed)
+
+
+def test_an_old_record_that_is_handed_on_takes_no_later_one_away() -> None:
+    entries = Entries()
+    assert entries.store(b"tag", b"new", get_dht_time() + 60.0)
+    assert not entries.store(b"tag", b"old", get_dht_time() + 0.05)
+    time.sleep(0.1)
+    assert dict(entries.items())[b"tag"].value == b"new"
+    assert entries.store(b"tag", b"newest", get_dht_time() + 61.0)
+    assert dict(entries.items())[b"tag"].value == b"newest"
 
 
 def test_it_goes_no_deeper_than_an_entry_however_deep_the_bytes_are_nested() -> None:

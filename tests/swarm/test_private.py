@@ -1,5 +1,6 @@
 """A private swarm and an outsider who has its address: he learns nothing and changes nothing."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,36 @@ def test_who_is_not_on_the_list_is_told_so_and_stops(
         node("c", access=first, initial_peers=(a.maddr,)).join()
     with pytest.raises(ValueError, match=r"swarm.allowed_peers here doesn't list it"):
         node("d", access=listed(tmp_path, "d"), initial_peers=(a.maddr,)).join()
+
+
+def test_one_of_another_secret_is_told_so_when_its_initial_peer_is_back(
+    node: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    remembers = {"contacts_path": str(tmp_path / "a" / "contacts.json")}
+    a = node("a", access=SECRET, **remembers).join()
+    maddr = a.maddr
+    a.kill()
+    other = node("other", access=Access(key=b"other" * 7), initial_peers=(maddr,)).join()
+    assert other.told("none of the 1 initial peers answers")
+    node("a", access=SECRET, **remembers).join()
+
+    def is_told() -> bool:
+        try:
+            other.call("target", POSITION)
+        except ValueError as error:
+            return "it turns us away" in str(error)
+        return False
+
+    until(is_told)
+
+
+def test_an_outsider_is_asked_nothing(node: Callable[..., NodeProcess]) -> None:
+    """Of a node that is alone, and looks for somebody to ask for the time."""
+    a = node("a", access=SECRET).join()
+    attacker = AttackerProcess(a.maddr)
+    try:
+        until(lambda: a.call("refused") == {"outsider": 1})
+        time.sleep(3.0)
+        assert attacker.calls_taken() == {}
+    finally:
+        attacker.dispose()

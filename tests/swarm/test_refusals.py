@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import psutil
 import pytest
 from attacker_process import AttackerProcess
-from hivemind.proto.dht_pb2 import StoreRequest
+from hivemind.proto.dht_pb2 import FindRequest, StoreRequest
 from node_process import MANIFEST, NodeProcess, output, until
 
 from jaxswarm.records import Position, Reply, StageOutput
@@ -184,6 +185,33 @@ def test_calls_of_any_bytes_are_survived(victims, attacker, rpc: str) -> None:
     for request in (b"", b"\xff", b"\x0a\x02\x0a\xff", many_keys, many_keys * 1000, b"\0" * 1000):
         assert attacker.call_with(rpc, request)
     assert read_by_both(a, b) == [{"b"}, {"a"}]
+
+
+@pytest.mark.parametrize(
+    ("rpc", "request_", "complaint"),
+    [
+        ("rpc_find", FindRequest(keys=[b"k" * 20] * 2), "too many keys"),
+        ("rpc_store", StoreRequest(keys=[b"k" * 20] * 257), "too many keys"),
+        ("rpc_store", StoreRequest(values=[bytes(2 << 20)]), "too large a call"),
+    ],
+)
+def test_a_call_that_would_keep_a_node_busy_is_refused(
+    victims, attacker, rpc: str, request_: Any, complaint: str
+) -> None:
+    a, b = victims
+    assert complaint in attacker.call_with(rpc, request_.SerializeToString())
+    assert read_by_both(a, b) == [{"b"}, {"a"}]
+
+
+def test_who_says_no_to_a_record_keeps_it_from_nobody(victims, attacker) -> None:
+    """And says so later than all others, whose yes it would undo."""
+    a, b = victims
+    until(lambda: attacker.holds(MEMBERS))
+    attacker.refuse_to_keep(after_s=1.0)
+    assert read_by_both(a, b) == [{"b"}, {"a"}]
+    for each in (a, b):
+        assert not each.told("not out yet")
+    assert attacker.refused() > 0
 
 
 def test_bytes_nested_deeper_than_any_stack_are_survived(victims, attacker) -> None:
