@@ -170,14 +170,8 @@ class Agent:
         if not link:
             return {}
 
-        async def get(name: str) -> Found:
-            try:
-                async with asyncio.timeout(None if at_most_s == math.inf else at_most_s):
-                    return await link.get(name, latest=latest)
-            except TimeoutError:
-                return {}
-
-        answers = await asyncio.gather(*(get(name) for name in names))
+        searches = (link.get(name, latest=latest, at_most_s=at_most_s) for name in names)
+        answers = await asyncio.gather(*searches)
         return {name: found for name, found in zip(names, answers, strict=True) if found}
 
     async def _beat(self) -> bool:

@@ -25,6 +25,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 from hivemind.dht.node import DHTNode
+from hivemind.dht.routing import DHTID
 from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttributeAccessIssue]
@@ -37,6 +38,7 @@ from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
+from jaxswarm.swarm.searches import Searches
 
 IDLE_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 2.0
@@ -62,6 +64,7 @@ class Link:
         self,
         p2p: GuardedP2P,
         node: DHTNode,
+        searches: Searches,
         config: DhtConfig,
         hosts: tuple[str, ...],
         gate: Gate,
@@ -70,6 +73,7 @@ class Link:
         self._p2p = p2p
         self._gate = gate
         self._node = node
+        self._searches = searches
         self._config = config
 
     @classmethod
@@ -129,7 +133,8 @@ class Link:
                     blacklist_time=5.0,
                     backoff_rate=1.0,
                 )
-                dht_guard.put_on_guard(node, gate, previous and previous._node)
+                searches = Searches()
+                dht_guard.put_on_guard(node, gate, searches, previous and previous._node)
                 visible = [str(maddr) for maddr in await p2p.get_visible_maddrs()]
                 begun.pop_all()
         except TimeoutError as error:
@@ -137,7 +142,7 @@ class Link:
         except (EOFError, P2PDaemonError, OSError, ValueError) as error:
             raise LinkError(str(error)) from error
         assert str(p2p.peer_id) == identity.peer, (p2p.peer_id, identity.peer)
-        return cls(p2p, node, config, ports.taken(hosts, visible), gate)
+        return cls(p2p, node, searches, config, ports.taken(hosts, visible), gate)
 
     async def store(self, key: str, tag: bytes, payload: bytes, expiration: float) -> bool:
         """Stores a signed record until `expiration`, in seconds since 1970. True if it was taken.
@@ -151,21 +156,29 @@ class Link:
         except Exception:  # noqa: BLE001 whatever breaks inside hivemind is a failed call to us
             return False
 
-    async def get(self, name: str, *, latest: bool) -> Found:
+    async def get(self, name: str, *, latest: bool, at_most_s: float = math.inf) -> Found:
         """What lies under this key, as far as it is found in time.
 
         Args:
           name: the key.
           latest: ask all nodes that may hold the key and join their answers, instead of taking the
             first one.
+          at_most_s: when to be content with the answers that have come. No call takes longer than
+            `call_timeout_s`.
         """
-        try:
-            async with asyncio.timeout(self._config.call_timeout_s):
-                found = await self._node.get(name, latest=latest)
-        except Exception:  # noqa: BLE001 as for `store`
-            return {}
-        entries = found.value if found else {}
-        unseal, record_id = self._gate.access.unseal, keys.record_id(name)
+        record_id, unseal = keys.record_id(name), self._gate.access.unseal
+        protocol: Any = self._node.protocol
+        with self._searches.collecting(record_id) as so_far:
+            if kept := protocol.storage.get(DHTID.from_bytes(record_id)):
+                self._searches.found(record_id, kept.value)
+            try:
+                async with asyncio.timeout(min(self._config.call_timeout_s, at_most_s)):
+                    found = await self._node.get(name, latest=latest)
+                entries = found.value if found else {}
+            except TimeoutError:
+                entries = protocol.serializer.payloads(so_far, record_id, protocol.record_validator)
+            except Exception:  # noqa: BLE001 as for `store`
+                return {}
         return {
             tag: (unseal(entry.value, record_id, peer_of(tag)), entry.expiration_time)
             for tag, entry in entries.items()

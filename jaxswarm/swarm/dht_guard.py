@@ -28,6 +28,7 @@ from jaxswarm.swarm.dht_packing import Entries, Packing
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import peer_of_packed
 from jaxswarm.swarm.refusal import Reason, RefusedError
+from jaxswarm.swarm.searches import Searches
 from jaxswarm.swarm.shelf import Shelf
 
 SIGNATURE_BYTES = 1024
@@ -49,10 +50,11 @@ def place_of(peer: PeerID) -> DHTID:
     return DHTID.generate(peer.to_base58())
 
 
-def put_on_guard(node: DHTNode, gate: Gate, previous: DHTNode | None) -> None:
+def put_on_guard(node: DHTNode, gate: Gate, searches: Searches, previous: DHTNode | None) -> None:
     """Bounds what a new node keeps and unpacks, and has it believe nobody's word for its place.
 
     Args:
+      searches: is told what is found.
       previous: the node which this one replaces; what it kept for others lives on.
     """
     protocol: Any = node.protocol
@@ -85,10 +87,14 @@ def put_on_guard(node: DHTNode, gate: Gate, previous: DHTNode | None) -> None:
         if found is None:
             return None
         limit = protocol.bucket_size
-        return {
+        answer = {
             key: (_without_promises(item), _in_their_places(nearest, limit))
             for key, (item, nearest) in found.items()
         }
+        for key, (item, _) in answer.items():
+            if item:
+                searches.found(key.to_bytes(), item.value)
+        return answer
 
     async def call_store(peer: PeerID, *args: Any, **kwargs: Any) -> list[bool] | None:
         """None for a no as well: hivemind then asks another, and believes who said yes."""
@@ -273,7 +279,7 @@ def _make_room(table: RoutingTable, node_id: DHTID) -> None:
 
 def _without_promises(item: ValueWithExpiration | None) -> ValueWithExpiration | None:
     """What a peer found, good for as long as its records are signed for, whatever the peer says."""
-    if item is None or not isinstance(item.value, DictionaryDHTValue):
+    if item is None or not isinstance(item.value, Entries):
         return None
     with item.value.freeze():
         until = [expiration for _, (_, expiration) in item.value.items()]

@@ -5,7 +5,9 @@ from typing import Any
 
 import msgpack
 from hivemind.dht.storage import DictionaryDHTValue
+from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 from hivemind.utils.serializer import MSGPackSerializer
+from hivemind.utils.timed_storage import ValueWithExpiration
 
 _DICTIONARY = 0x50
 """hivemind's code for its extension of msgpack."""
@@ -50,6 +52,18 @@ class Packing:
             case msgpack.ExtType(code=code, data=data) if code == _DICTIONARY:
                 return self._dictionary(_unpack(data))
         raise ValueError("neither a byte string nor a dictionary")
+
+    def payloads(
+        self, entries: Entries, record_id: bytes, validator: RecordValidatorBase
+    ) -> dict[bytes, ValueWithExpiration[bytes]]:
+        """By owner tag what was signed, as hivemind tells it at the end of a search."""
+        told = {}
+        for tag, (value, expiration) in entries.items():
+            record = DHTRecord(record_id, self.dumps(tag), value, expiration)
+            payload = self.loads(validator.strip_value(record))
+            assert isinstance(payload, bytes), "the gate lets in nothing else"
+            told[tag] = ValueWithExpiration(payload, expiration)
+        return told
 
     def _dictionary(self, parts: object) -> Entries:
         match parts:

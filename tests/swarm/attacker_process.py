@@ -89,6 +89,10 @@ class AttackerProcess:
         """From now on says no to whoever wants something kept, and not at once."""
         self._do("refuse_to_keep", after_s)
 
+    def answer_late(self, rpc: str, after_s: float) -> None:
+        """From now on lets whoever calls this procedure wait."""
+        self._do("answer_late", rpc, after_s)
+
     def refused(self) -> int:
         """How often it has said no since."""
         return self._do("refused")
@@ -268,6 +272,16 @@ class _Attacker:
             return StoreResponse(store_ok=[False] * len(asked.keys)).SerializeToString()
 
         self._handlers["DHTProtocol.rpc_store"] = say_no
+
+    async def answer_late(self, rpc: str, after_s: float) -> None:
+        name = f"DHTProtocol.{rpc}"
+        in_time = self._handlers[name]
+
+        async def late(data: bytes, caller: Any) -> bytes:
+            await asyncio.sleep(after_s)
+            return await in_time(data, caller)
+
+        self._handlers[name] = late
 
     async def refused(self) -> int:
         return self._refused

@@ -214,6 +214,21 @@ def test_who_says_no_to_a_record_keeps_it_from_nobody(victims, attacker) -> None
     assert attacker.refused() > 0
 
 
+def test_a_peer_that_lets_a_search_wait_hides_nothing(node, victims, attacker) -> None:
+    """From one that looks when it is asked to, and not by itself."""
+    _, b = victims
+    until(lambda: attacker.holds(MEMBERS))
+    asker = node("asker", initial_peers=(b.maddr,), heartbeat_s=60.0).join()
+    attacker.answer_late("rpc_find", after_s=2.0)  # later it would count as gone
+
+    def heard_at() -> float:
+        return {member.peer: member.heard_at for member in asker.call("look", 1.0)}[b.peer]
+
+    for _ in range(3):  # the first one may come of the look with which it joined
+        before = heard_at()
+        until(lambda before=before: heard_at() > before, 15.0)
+
+
 def test_bytes_nested_deeper_than_any_stack_are_survived(victims, attacker) -> None:
     a, b = victims
     nested: bytes = msgpack.packb([])
