@@ -61,6 +61,7 @@ def ours(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
     import jax.numpy as jnp
     from flax import nnx
 
+    from jaxswarm import precision
     from jaxswarm.learner.generate import generate
     from jaxswarm.learner.sampling import GREEDY
     from jaxswarm.model import qwen2, weights
@@ -68,8 +69,7 @@ def ours(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
     from jaxswarm.model.sources import open_source
     from jaxswarm.tokenizer import Tokenizer
 
-    # Else accelerators multiply float32 in fewer bits.
-    jax.config.update("jax_default_matmul_precision", "highest")
+    precision.set_for("float32")
     source = open_source(task.models["ours"])
     tokenizer = Tokenizer(source.tokenizer)
     mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])

@@ -16,22 +16,43 @@ from jaxswarm.model.linear import project
 PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
 """Dense bfloat16, as the maker states them."""
 
+COPIES = 20
+"""Copies in one program."""
 
-def best_s(work: Callable[[], object], repeats: int = 5) -> float:
-    """Seconds of the fastest of some runs, after one that compiles."""
+
+def best_s(work: Callable[[], object], repeats: int = 5, calls: int = 1) -> float:
+    """Seconds of a call in the fastest of some runs, after one that compiles.
+
+    `calls`: of a run, all asked for before the last is waited for.
+    """
     jax.block_until_ready(work())
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
-        jax.block_until_ready(work())
-        seconds.append(time.perf_counter() - began)
+        done = None
+        for _ in range(calls):
+            done = work()
+        jax.block_until_ready(done)
+        seconds.append((time.perf_counter() - began) / calls)
     return min(seconds)
 
 
+def _calls() -> int:
+    """To ask an accelerator for a program can take longer than to run it; a CPU runs it itself."""
+    return 1 if jax.default_backend() == "cpu" else 20
+
+
 def copy_bytes_per_s() -> float:
-    """Bytes read and written by a copy of half a gigabyte."""
-    array = jnp.ones(2**27, jnp.float32)
-    return 2 * array.nbytes / best_s(lambda: jax.jit(jnp.negative)(array))
+    """Bytes read and written by copies too large for any cache."""
+    array = jnp.ones(2**26 if jax.default_backend() == "cpu" else 2**29, jnp.float32)
+
+    @jax.jit
+    def copy_often(array: jax.Array) -> jax.Array:
+        # Squares: no compiler makes one copy of several, as it could of negations.
+        return jax.lax.fori_loop(0, COPIES, lambda _, last: last * last, array)
+
+    once_more = 1  # what is given stays: the loop starts with a copy of it
+    return (COPIES + once_more) * 2 * array.nbytes / best_s(partial(copy_often, array))
 
 
 def flops(dtype: str) -> float:
@@ -40,14 +61,20 @@ def flops(dtype: str) -> float:
     if known is not None:
         return known
     square = jnp.ones((2048, 2048), dtype)
-    return 2 * 2048**3 / best_s(lambda: jax.jit(jnp.matmul)(square, square))
+    return 2 * 2048**3 / best_s(partial(jax.jit(jnp.matmul), square, square), calls=_calls())
 
 
 def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> float:
     """A decode step's matmuls with weights alone, one after the other, in the order it has them."""
 
-    def run(params: nnx.State, x_BxD: jax.Array) -> jax.Array:
-        model = nnx.merge(graph, params)
+    # Generation casts once, before its loop.
+    weights = jax.jit(partial(qwen2.cast, dtype=dtype))(params)
+    # A flat list: to take a State apart for each call would take the host half a millisecond.
+    leaves, tree = jax.tree.flatten(weights)
+
+    @jax.jit
+    def run(leaves: list[jax.Array], x_BxD: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, jax.tree.unflatten(tree, leaves))
         for block in model.blocks:
             mixed, narrow = block.attention, block.feed_forward
             query = project(x_BxD, mixed.query.weight[...])
@@ -62,12 +89,9 @@ def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> 
             x_BxD = project(gate * up, narrow.down.weight[...])
         return model.logits(x_BxD)
 
-    # Generation casts once, before its loop.
-    weights = jax.jit(partial(qwen2.cast, dtype=dtype))(params)
-    program = jax.jit(run)
     width = nnx.merge(graph, params).config.hidden_size
     x_BxD = jnp.full((rows, width), 1e-3, dtype)
-    return best_s(lambda: program(weights, x_BxD))
+    return best_s(partial(run, leaves, x_BxD), calls=_calls())
 
 
 def decode(

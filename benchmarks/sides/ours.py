@@ -13,7 +13,7 @@ from flax import nnx
 
 from benchmarks import roofline
 from benchmarks.work import Measured, Work, jax_peak_gb, repeat, run
-from jaxswarm import memory
+from jaxswarm import memory, precision
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
@@ -28,6 +28,7 @@ from jaxswarm.model.sources import open_source
 
 
 def ours(work: Work) -> Measured:
+    precision.set_for(work.dtype)
     learner, graph = make_learner(work)
     length_Q = np.array([len(prompt) for prompt in work.prompts], np.int32)
     prompt_QxP = np.zeros((len(work.prompts), max(length_Q)), np.int32)

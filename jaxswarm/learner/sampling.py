@@ -85,9 +85,15 @@ def _draw(logits_BxV: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _invert(weight_BxN: jax.Array, uniform_B: jax.Array) -> jax.Array:
-    """The index at which the running sum of each row passes `uniform` of its whole sum."""
+    """The index at which the running sum of each row reaches `uniform` of its whole sum.
+
+    Sums are rounded each in its own way, as they are added up in a tree: they can rise where
+    nothing is added, and where something is, none may reach as far. So entries of weight 0 don't
+    count, and all that reach far enough tie for the largest, of which the first is taken.
+    """
     running_BxN = jnp.cumsum(weight_BxN, axis=-1)
-    return jnp.argmax(running_BxN > uniform_B[:, None] * running_BxN[:, -1:], axis=-1)
+    reached_BxN = jnp.minimum(running_BxN, uniform_B[:, None] * running_BxN[:, -1:])
+    return jnp.argmax(jnp.where(weight_BxN > 0, reached_BxN, -1), axis=-1)
 
 
 def truncate(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:

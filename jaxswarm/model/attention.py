@@ -1,5 +1,6 @@
 """Grouped-query attention over a shared prefix and a row's own tokens. Shapes: see `qwen2`."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -47,6 +48,32 @@ def rotate(x_QxGxTxNxH: jax.Array, position_QxGxT: jax.Array, theta: float) -> j
     return rotated.astype(x_QxGxTxNxH.dtype)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _product(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """An einsum of two in float32, whatever they are in.
+
+    Its gradient arrives in float32 and is cast to their dtype: JAX would leave it and widen the
+    operands, and all matmuls of the backward pass would be float32's.
+    """
+    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
+
+
+def _product_forward(
+    equation: str, a: jax.Array, b: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _product(equation, a, b), (a, b)
+
+
+def _product_backward(
+    equation: str, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    _, pull = jax.vjp(partial(jnp.einsum, equation), *operands)
+    return pull(gradient.astype(operands[0].dtype))
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
 def attend(
     query_QxGxTxNxH: jax.Array,
     own: KeyValues,
@@ -66,10 +93,11 @@ def attend(
     """
     Q, G, T, N, H = query_QxGxTxNxH.shape
     K = own.keys.shape[1]
-    query = (query_QxGxTxNxH * H**-0.5).reshape(Q, G, T, K, N // K, H)
+    query = query_QxGxTxNxH.reshape(Q, G, T, K, N // K, H)
 
     def scores(equation: str, keys: jax.Array, mask: jax.Array) -> jax.Array:
-        raw = jnp.einsum(equation, query, keys, preferred_element_type=jnp.float32)
+        # Scaled in float32: the query itself may have too few bits for another rounding.
+        raw = _product(equation, query, keys) * H**-0.5
         return jnp.where(mask, raw, jnp.finfo(jnp.float32).min)
 
     own_scores = scores("qgtkrh,qkgsh->qkgtrs", own.keys, own_mask[:, None, :, :, None])
@@ -85,19 +113,13 @@ def attend(
     weight = jnp.exp(own_scores - top)
     total = jnp.sum(weight, axis=-1)
     dtype = own.values.dtype
-    mixed = jnp.einsum(
-        "qkgtrs,qkgsh->qkgtrh", weight.astype(dtype), own.values, preferred_element_type=jnp.float32
-    )
+    mixed: jax.Array = _product("qkgtrs,qkgsh->qkgtrh", weight.astype(dtype), own.values)
     if prefix is not None:
         assert prefix_scores is not None
         weight = jnp.exp(prefix_scores - top)
         total += jnp.sum(weight, axis=-1)
-        mixed += jnp.einsum(
-            "qkgtrp,qkph->qkgtrh",
-            weight.astype(dtype),
-            prefix.values,
-            preferred_element_type=jnp.float32,
-        )
+        of_prefix: jax.Array = _product("qkgtrp,qkph->qkgtrh", weight.astype(dtype), prefix.values)
+        mixed += of_prefix
     mixed = (mixed / total[..., None]).astype(query_QxGxTxNxH.dtype)
     return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(Q, G, T, N, H)
 

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import pytest
 import torch
 
@@ -21,6 +23,13 @@ TINY = works.SHAPES["cpu"] | {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
 }
+
+
+@pytest.fixture(autouse=True)
+def _precision_restored() -> Iterator[None]:
+    before = jax.config.jax_default_matmul_precision
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
 
 
 @pytest.fixture
@@ -47,7 +56,9 @@ def test_a_work_is_the_same_when_it_was_written_and_read(work, tmp_path):
 
 
 def test_a_step_is_timed_and_set_against_the_machine(work):
+    jax.config.update("jax_default_matmul_precision", None)
     measured = ours(work)
+    assert jax.config.jax_default_matmul_precision == "highest", "as a node has it in float32"
     assert len(measured.generate_s) == len(measured.step_s) == 1
     assert 0 < measured.generate_s[0] < measured.step_s[0]
     rates = measured.rates
@@ -65,10 +76,51 @@ def test_a_decode_step_is_what_the_tokens_after_the_first_take_each(work):
     assert figures["decode_step_s"] == 1.0
 
 
-def test_the_matmuls_are_timed_on_weights_that_are_cast_before(work, monkeypatch):
+def test_a_call_takes_its_share_of_those_that_are_waited_for_together(monkeypatch):
+    clock = iter([0.0, 8.0, 10.0, 14.0])
+    monkeypatch.setattr(roofline.time, "perf_counter", lambda: next(clock))
+    called = []
+    assert roofline.best_s(lambda: called.append(None), repeats=2, calls=4) == 1.0
+    assert len(called) == 1 + 2 * 4
+
+
+def test_copies_are_many_in_one_program_and_each_is_counted(monkeypatch):
+    timed = []
+
+    def best_s(run):
+        timed.append((jax.make_jaxpr(run)(), run()))
+        return 2.0
+
+    monkeypatch.setattr(roofline, "best_s", best_s)
+    bytes_per_s = roofline.copy_bytes_per_s()
+    ((program, copied),) = timed
+    assert f"length={roofline.COPIES}" in str(program), "a loop"
+    assert jnp.all(copied == 1)
+    assert bytes_per_s == (roofline.COPIES + 1) * 2 * copied.nbytes / 2.0
+
+
+def test_an_accelerator_is_asked_for_many_calls_at_once(work, monkeypatch):
+    learner, graph = make_learner(work)
+    asked: list[int] = []
+    monkeypatch.setattr(roofline, "best_s", lambda _, calls: asked.append(calls) or 1.0)
+    for backend in ("cpu", "gpu"):
+        with monkeypatch.context() as patched:
+            patched.setattr(jax, "default_backend", lambda backend=backend: backend)
+            roofline.flops("float32")
+            roofline.matmuls_s(graph, learner.state.params, 4, "float32")
+    assert asked == [1, 1, 20, 20]
+
+
+def test_the_matmuls_are_timed_on_a_flat_list_of_weights_that_are_cast_before(work, monkeypatch):
     learner, graph = make_learner(work)
     timed = []
-    monkeypatch.setattr(roofline, "best_s", lambda run: timed.append(jax.make_jaxpr(run)()))
+
+    def best_s(run, calls):
+        assert calls == 1
+        assert isinstance(run.args[0], list), "no State to be taken apart for each call"
+        timed.append(jax.make_jaxpr(run)())
+
+    monkeypatch.setattr(roofline, "best_s", best_s)
     roofline.matmuls_s(graph, learner.state.params, 4, "bfloat16")
     (program,) = (equation.params["jaxpr"] for equation in timed[0].eqns)
     assert {str(given.dtype) for given in program.in_avals} == {"bfloat16"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxswarm.errors import InputError
-from jaxswarm.learner.sampling import GREEDY, Sampling, sample, truncate
+from jaxswarm.learner.sampling import GREEDY, Sampling, _invert, sample, truncate
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 300)).astype(np.float32) * 3
 
@@ -89,6 +89,24 @@ def test_blocks_of_the_vocabulary_are_drawn_as_often_as_their_tokens_say(vocabul
     freedom = kept.sum() - 1
     assert abs(statistic - freedom) < 5 * np.sqrt(2 * freedom)
     np.testing.assert_allclose(logprob_B, said_V[token_B], atol=1e-5)
+
+
+def test_what_has_no_weight_is_not_drawn_though_sums_rise_there_by_rounding():
+    rng = np.random.default_rng(0)
+    weight_N = np.where(rng.random(1187) < 0.9, 0, rng.random(1187)).astype(np.float32)
+    running_N = np.asarray(jax.jit(jnp.cumsum)(weight_N))
+    highest_N = np.maximum.accumulate(running_N)
+    assert (weight_N[1:] == 0)[np.diff(highest_N) > 0].any(), "this is no example of it"
+    edge_N = running_N / running_N[-1]
+    below_N, above_N = (np.nextafter(edge_N, np.float32(side)) for side in (0, 1))
+    uniform_B = np.concatenate([edge_N, below_N, above_N, [0, 1]]).clip(0, 1).astype(np.float32)
+    found_B = np.asarray(jax.jit(_invert)(np.tile(weight_N, (len(uniform_B), 1)), uniform_B))
+    assert (weight_N[found_B] > 0).all()
+    # Beside rounding it is what exact sums give: the same entry with weight, or the next one to it.
+    exact_N = np.cumsum(weight_N, dtype=np.float64)
+    kept = np.flatnonzero(weight_N)
+    wanted_B = np.searchsorted(exact_N[kept], uniform_B * exact_N[-1])
+    assert np.abs(np.searchsorted(kept, found_B) - wanted_B).max() <= 1
 
 
 @pytest.mark.parametrize("values", [(-0.1, 0, 1.0), (1.0, -1, 1.0), (1.0, 0, 0.0), (1.0, 0, 1.1)])

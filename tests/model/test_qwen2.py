@@ -1,6 +1,8 @@
 """What the forward pass promises, whatever the weights. Parity with transformers: tests/parity."""
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxswarm.model import qwen2
-from jaxswarm.model.attention import rotate
+from jaxswarm.model import attention, qwen2
+from jaxswarm.model.attention import KeyValues, attend, rotate
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.qwen2 import Qwen2
 from tests.model.tiny_config import CONFIG
@@ -186,6 +188,74 @@ def test_a_bfloat16_model_computes_in_bfloat16_and_gives_float32_logits(model):
     wide = model.logits(hidden_of(model, TOKENS))
     off = float(jnp.mean(jnp.abs(logits - wide)) / jnp.std(wide))
     assert 1e-4 < off < 0.05
+
+
+def attention_of(dtype: str, scale: float = 1.0) -> tuple[Any, jax.Array]:
+    """Operands of `attend`, its masks left out; and what its output is weighed by for a loss."""
+    Q, G, T, N, K, H, P = 2, 3, 16, 4, 2, 8, 10
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> jax.Array:
+        # All dtypes get the same numbers.
+        return jnp.asarray(scale * rng.normal(size=shape), "bfloat16").astype(dtype)
+
+    own = KeyValues(normal(Q, K, G, T, H), normal(Q, K, G, T, H))
+    prefix = KeyValues(normal(Q, K, P, H), normal(Q, K, P, H))
+    return (normal(Q, G, T, N, H), own, prefix), normal(Q, G, T, N, H).astype(jnp.float32)
+
+
+def attended(query: jax.Array, own: KeyValues, prefix: KeyValues) -> jax.Array:
+    T, P = query.shape[2], prefix.keys.shape[2]
+    own_mask = jnp.tril(jnp.ones((T, T), bool))[None, None]
+    return attend(query, own, own_mask, prefix, jnp.arange(P) < jnp.array([[P], [4]]))
+
+
+def gradients_of_attention(dtype: str) -> list[jax.Array]:
+    operands, weights = attention_of(dtype)
+    gradient = jax.grad(lambda operands: jnp.sum(weights * attended(*operands)))
+    return jax.tree.leaves(jax.jit(gradient)(operands))
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Those of a program and of all programs inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(equation.params, is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
+
+
+def test_no_matmul_of_a_bfloat16_model_has_float32_operands_backward_neither(model):
+    graph, params = nnx.split(model)
+    prompt_QxP = np.zeros((2, 5), np.int32)
+
+    def loss(params: nnx.State) -> jax.Array:
+        narrow = nnx.merge(graph, qwen2.cast(params, "bfloat16"))
+        return jnp.sum(hidden_behind(narrow, prompt_QxP, np.array([5, 3]), TOKENS))
+
+    program = jax.make_jaxpr(jax.grad(loss))(params)
+    matmuls = [it for it in equations(program) if it.primitive.name == "dot_general"]
+    assert len(matmuls) > CONFIG.num_layers * 3 * 4
+    assert {str(operand.aval.dtype) for it in matmuls for operand in it.invars} == {"bfloat16"}
+
+
+def test_attention_s_gradient_in_bfloat16_is_float32_s_but_for_rounding():
+    pairs = zip(gradients_of_attention("bfloat16"), gradients_of_attention("float32"), strict=True)
+    for narrow, wide in pairs:
+        assert narrow.dtype == jnp.bfloat16
+        assert jnp.linalg.norm(narrow.astype(jnp.float32) - wide) < 0.01 * jnp.linalg.norm(wide)
+
+
+def test_attention_s_gradient_in_float32_is_that_of_plain_einsums(monkeypatch):
+    ours = gradients_of_attention("float32")
+    monkeypatch.setattr(attention, "_product", jnp.einsum)
+    jax.tree.map(np.testing.assert_array_equal, ours, gradients_of_attention("float32"))
+
+
+def test_scores_of_a_bfloat16_query_are_scaled_without_rounding_it_again():
+    # Scores are in the hundreds here: what rounds the query shifts them by a good part of one.
+    narrow, wide = (attended(*attention_of(dtype, 12.0)[0]) for dtype in ("bfloat16", "float32"))
+    assert jnp.max(jnp.abs(narrow.astype(jnp.float32) - wide)) < 0.01 * jnp.max(jnp.abs(wide))
 
 
 def test_a_tied_head_is_the_embedding():
