@@ -42,9 +42,9 @@ def get_config() -> ConfigDict:
     stages.prompts = "full"
     # corrected (jaxswarm/stages/rewards.py), or published: those of RL Swarm's first version.
     stages.rewards = "corrected"
-    # Which completion of a group is published: best (by reward), first, or majority.
+    # Mode stages: which completion of a group is published: best (by reward), first, or majority.
     stages.publish = "best"
-    # Texts shown for one question, one's own included.
+    # Mode stages: texts shown for one question, one's own included.
     stages.peers_in_prompt = 4
     # Longest text of a peer that is shown, in characters; longer ones are refused whole.
     stages.max_peer_chars = 4000
@@ -120,9 +120,9 @@ def get_config() -> ConfigDict:
     # stages: answer, critique, resolve, in step. sharing: answers alone, and nobody waits: a node
     # learns from its own completions and from those of peers that have arrived.
     swarm.mode = "stages"
-    # Where rollouts are shared: of a group, at most so many completions of peers.
+    # Mode sharing: of a group, at most so many completions of peers.
     swarm.external = 4
-    # Several swarms can share peers.
+    # Nodes with the same name play together; swarms of other names can share peers.
     swarm.name = "gsm8k"
     # Of the rounds' questions; part of what all nodes of a swarm must agree in.
     swarm.seed = 0
@@ -151,8 +151,9 @@ def get_config() -> ConfigDict:
     swarm.first_peers = 0
     # How long a stage waits for the peers in it.
     swarm.stage_deadline_s = 600.0
-    # Train on further questions of the data while a stage waits for slower peers. Nothing of it is
-    # published. How much is learnt then depends on timing: no run repeats another exactly.
+    # Mode stages: train on further questions of the data while a stage waits for slower peers.
+    # Nothing of it is published. How much is learnt then depends on timing: no run repeats another
+    # exactly.
     swarm.train_while_waiting = False
     # For the p2p daemon to start.
     swarm.startup_timeout_s = 60.0
@@ -182,7 +183,8 @@ def get_config() -> ConfigDict:
     output.checkpoint_stages = 30
     # Checkpoints kept.
     output.keep_checkpoints = 2
-    # The answer stage of this round is traced, and a line tells where its time went; -1: none.
+    # The answer stage of this round, counted from 0, is traced, and a line tells where its time
+    # went; -1: none.
     output.profile_round = 1
     # Compiled programs, shared by all runs; "": not kept.
     output.compilation_cache = "~/.cache/jaxswarm/xla"

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxswarm import settings, sizes
+from jaxswarm import checks, precision, settings
 from jaxswarm.flags import Config
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.generator import Generate, Generator
@@ -33,16 +33,23 @@ on a fast machine a tiny model's don't: each start would compile them again."""
 
 
 def set_up_jax(config: Config) -> None:
-    """Keeps compiled programs between runs. To be called before the first program."""
+    """Keeps compiled programs between runs, and float32 in full where matmuls are in it.
+
+    To be called before the first program.
+
+    Raises:
+      InputError: matmuls can't be in that dtype.
+    """
     if config.output.compilation_cache:
         cache = Path(config.output.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM_S)
+    precision.set_for(settings.dtype(config.model.dtype))
 
 
 def mesh(config: Config) -> Mesh:
-    sizes = config.mesh
-    return sharding.make_mesh(data=sizes.data, fsdp=sizes.fsdp, tensor=sizes.tensor)
+    along = config.mesh
+    return sharding.make_mesh(data=along.data, fsdp=along.fsdp, tensor=along.tensor)
 
 
 def learner(config: Config, source: weights.Source, say: Callable[[str], None]) -> Learner:
@@ -140,7 +147,7 @@ def check_values(config: Config) -> None:
     Raises:
       InputError: a value that can't be used, or a batch that can't be cut as asked for.
     """
-    sizes.check(config)
+    checks.check(config)
     for make in (settings.sampling, settings.grpo, settings.optimizer):
         make(config)
     check_micro_batches(

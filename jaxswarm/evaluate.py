@@ -46,6 +46,7 @@ def main() -> int:
 
 def measure(config: flags.Config) -> Evaluation:
     """Loads what the config names, without a swarm, and asks the held-out questions."""
+    assemble.check_values(config)
     assemble.set_up_jax(config)
     plans, dataset = assemble.plans(config), assemble.data(config)
     source = assemble.model_source(config)

@@ -1,7 +1,10 @@
 """What the command line refuses, and how."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,8 +45,10 @@ def test_any_key_is_overridden_by_its_type(parse):
     ("words", "named"),
     [
         ((), "no --config"),
-        (("--config=configs/none.py",), "configs/none.py"),
-        ((CONFIG, "--config.grpo.grup=4"), '"grup" Did you mean "group"'),
+        (("--config=configs/none.py",), "'configs/none.py'; expected a config file; try"),
+        (("--config=configs",), "'configs'; expected a config file; try"),
+        ((CONFIG, "--config.grpo.group.size=4"), "'--config.grpo.group.size'"),
+        ((CONFIG, "--config.=4"), "'--config.'"),
         ((CONFIG, "--config.grpo.group=four"), "four"),
         ((CONFIG, "--config.grpo=4"), "config.grpo=4"),
         ((CONFIG, "--flag=4"), "flag"),
@@ -57,6 +62,104 @@ def test_what_can_t_be_used_is_named_in_one_line(parse, words, named):
     assert "\\" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("grpo.gruop", "grpo.group"), ("grop.group", "grpo.group"), ("group", "grpo.group")],
+)
+def test_an_unknown_key_is_named_whole_and_once_and_so_is_the_one_that_was_meant(
+    parse, wrong, right
+):
+    with pytest.raises(InputError) as caught:
+        parse(CONFIG, f"--config.{wrong}=4")
+    assert str(caught.value) == (
+        f"the command line: got '--config.{wrong}'; expected a key of the config file; "
+        f"did you mean --config.{right}?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ("    return nothing", 'line 5: NameError: name \\"nothing\\" is not defined'),
+        ("    return config(", "SyntaxError"),
+        ("    return 1 / 0", "line 5: ZeroDivisionError"),
+        ("    return int('many')", "line 5: ValueError"),
+        ("    config.rounds = 'many'", "line 5: TypeError"),
+        ("    config.swarm.nothing.at_all = 1", "line 5: AttributeError"),
+        ("    open('/no/such/file')", "line 5: FileNotFoundError"),
+        ("    import no_such_module", "line 5: ModuleNotFoundError"),
+        ("    return None", "get_config() returned NoneType"),
+        ("    return {'rounds': 3}", "get_config() returned dict"),
+    ],
+)
+def test_whatever_is_wrong_in_a_config_file_is_one_line_that_says_where(
+    parse, tmp_path, body, named
+):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from configs import gsm8k\n\ndef get_config():\n    config = gsm8k.get_config()\n"
+        f"{body}\n    return config\n"
+    )
+    with pytest.raises(InputError) as caught:
+        parse(f"--config={file}", "--config.rounds=3")
+    assert str(caught.value).startswith(f"config file {file}: got ")
+    assert named.replace("\\", "") in str(caught.value)
+    assert "expected a Python file whose get_config() returns a ConfigDict" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        ("del config.swarm.external", "swarm.external"),
+        ("del config.rounds, config.grpo", "grpo, rounds"),
+        ("del config.grpo; config.grpo = 8", "grpo"),
+    ],
+)
+def test_a_file_of_an_older_version_is_told_which_keys_it_lacks(parse, tmp_path, change, lacking):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from configs import gsm8k\n\ndef get_config():\n    config = gsm8k.get_config()\n"
+        f"    {change}\n    return config\n"
+    )
+    with pytest.raises(InputError) as caught:
+        parse(f"--config={file}", "--config.grpo.group=4")
+    assert str(caught.value) == (
+        f"config file {file}: got 'no {lacking}'; expected every key of configs/gsm8k.py; "
+        "begin your file with: config = gsm8k.get_config()"
+    )
+
+
+def test_a_config_file_may_take_an_argument(parse, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from configs import gsm8k\n\ndef get_config(rounds):\n"
+        "    config = gsm8k.get_config()\n    config.rounds = int(rounds)\n    return config\n"
+    )
+    config = parse(f"--config={file}:7")
+    assert config.rounds == 7
+    with pytest.raises(AttributeError, match="locked"):
+        config.no_such_key = 1
+
+
+def test_a_directory_with_a_package_configs_of_its_own_does_no_harm(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/__init__.py").touch()
+    root = Path(__file__).parents[1]
+    code = (
+        "import sys; from absl import flags as f; from jaxswarm import flags\n"
+        "values = f.FlagValues(); flags.define(values); print(flags.parse(values, '').rounds)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, f"--config={root}/configs/gsm8k.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{root}"},
+    )
+    assert done.stdout == "300\n", done.stderr
 
 
 def test_who_asks_for_help_is_told_what_the_program_does_and_takes(parse, capsys):
@@ -83,6 +186,13 @@ def test_others_join_by_what_they_share_with_this_node_and_nothing_of_its_own():
             "--config.swarm.first_peers=2",
             "--config.swarm.initial_peers=/ip4/192.0.2.9/tcp/1",
             "--config.swarm.name=mine",
+            "--noconfig.swarm.client_mode",
+            "--config.swarm.use_auto_relay",
+            "--config.mesh.data=2",
+            "--config.mesh.fsdp",
+            "-1",
+            "--config.mesh.tensor=2",
+            "--config.output.compilation_cache=/scratch/xla",
         ],
         "/ip4/192.0.2.7/tcp/4001/p2p/Qm",
     )

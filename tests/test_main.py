@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from configs import tiny
+from jaxswarm import assemble, evaluate
+from jaxswarm.doctor import __main__ as doctor
+from jaxswarm.errors import InputError
 from jaxswarm.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +64,7 @@ def attempt(
         (["--config.generation.limit=0"], "generation.limit"),
         (["--config.evaluation.batch=0"], "evaluation.batch"),
         (["--config.output.keep_checkpoints=0"], "output.keep_checkpoints"),
+        (["--config.swarm.host_maddrs= , ", "--config.swarm.enabled=True"], "swarm.host_maddrs"),
         (["--config.swarm.member_ttl_s=601.0", "--config.swarm.enabled=True"], "member_ttl_s"),
         (
             ["--config.swarm.secret_file=/no/secret", "--config.swarm.enabled=True"],
@@ -75,6 +80,78 @@ def test_a_value_that_can_t_be_used(attempt, tmp_path, flags, named):
     line = attempt(tmp_path, "--config.swarm.enabled=False", *flags)
     assert named in line
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("stages.peers_in_prompt", 0),
+        ("stages.max_peer_chars", 0),
+        ("grpo.eps_low", -0.1),
+        ("grpo.eps_low", 1.0),
+        ("grpo.eps_high", -0.1),
+        ("optimizer.learning_rate", 0.0),
+        ("optimizer.learning_rate", float("nan")),
+        ("optimizer.warmup_steps", -1),
+        ("optimizer.clip_norm", 0.0),
+        ("optimizer.weight_decay", -0.1),
+        ("optimizer.b1", 1.0),
+        ("optimizer.b2", -0.1),
+        ("swarm.first_peers", -1),
+        ("swarm.stage_deadline_s", 0.0),
+        ("swarm.startup_timeout_s", 0.0),
+        ("swarm.heartbeat_s", 0.0),
+        ("swarm.member_ttl_s", 1.0),
+        ("swarm.output_ttl_s", 0.0),
+        ("swarm.poll_s", 0.0),
+        ("evaluation.every_rounds", -1),
+        ("evaluation.questions", -1),
+        ("evaluation.samples", -1),
+        ("output.directory", ""),
+    ],
+)
+def test_a_number_that_no_run_can_use_is_named_with_the_flag_that_sets_it(key, value):
+    config = tiny.get_config()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError) as caught:
+        assemble.check_values(config)
+    assert str(caught.value).startswith(f"{key}: got {value!r}; expected ")
+    assert str(caught.value).endswith(f"; set --config.{key}")
+
+
+def test_a_directory_without_a_name_is_not_the_present_one(attempt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "output.directory: got ''" in attempt(Path(), "--config.output.directory=")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_evaluation_looks_at_its_config_too(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["evaluate", TINY, "--config.evaluation.batch=0"])
+    assert evaluate.main() == 2
+    assert capsys.readouterr().err.startswith("error: evaluation.batch: got 0; expected 1 or more")
+
+
+@pytest.mark.parametrize("program", [main, evaluate.main, doctor.main], ids=lambda f: f.__module__)
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ("config = gsm8k.get_config(); del config.swarm.external; return config", "no swarm.ext"),
+        ("return nothing", "NameError"),
+        ("return (", "SyntaxError"),
+    ],
+)
+def test_a_config_file_that_can_t_be_used_is_no_bug_of_any_program(
+    program, body, named, tmp_path, capsys, monkeypatch
+):
+    file = tmp_path / "mine.py"
+    file.write_text(f"from configs import gsm8k\n\ndef get_config():\n    {body}\n")
+    monkeypatch.setattr(sys, "argv", ["program", f"--config={file}"])
+    assert program() == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: config file {file}: got ")
+    assert named in said.err
+    assert said.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

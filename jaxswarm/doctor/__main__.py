@@ -2,7 +2,8 @@
 
 Takes the flags of jaxswarm.main and writes nothing in the run's directory; of the data set and the
 model's config it fetches what is not there yet, else it takes seconds. Each line is ok, a warning
-or a failure with its remedy. Exit codes: 0 no failure; 1 a failure; 2 the flags can't be used.
+or a failure with its remedy; the last one is the verdict. Exit codes: 0 no failure; 1 a failure; 2
+the flags can't be used.
 """
 
 import sys
@@ -13,7 +14,7 @@ from absl import flags as absl_flags
 
 from jaxswarm import assemble, flags, settings
 from jaxswarm.doctor import identity, machine
-from jaxswarm.doctor.findings import Finding, Level, run
+from jaxswarm.doctor.findings import Finding, Level, run, verdict
 from jaxswarm.errors import InputError
 from jaxswarm.model import sharding, sources
 from jaxswarm.model.config import ModelConfig
@@ -28,11 +29,12 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    worst = 0
+    levels = []
     for finding in examine(config):
         print(finding, flush=True)
-        worst = max(worst, finding.level == Level.FAILURE)
-    return int(worst)
+        levels.append(finding.level)
+    print(verdict(levels))
+    return int(Level.FAILURE in levels)
 
 
 def examine(config: flags.Config) -> Iterator[Finding]:

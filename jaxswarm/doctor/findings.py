@@ -1,7 +1,7 @@
 """What the doctor says of one thing, and how long a check may take."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +31,18 @@ class Finding:
     def __str__(self) -> str:
         line = f"{self.level:8} {self.what:14} {self.found}"
         return f"{line}; {self.remedy}" if self.remedy else line
+
+
+def verdict(levels: Sequence[Level]) -> str:
+    """What all findings together come to."""
+    for level, answer in (
+        (Level.FAILURE, "it will not work here: "),
+        (Level.WARNING, "it will work here; "),
+    ):
+        count = levels.count(level)
+        if count:
+            return f"{answer}{count} {level}{'s' if count > 1 else ''}"
+    return "it will work here"
 
 
 Check = Callable[[], Iterable[Finding]]

@@ -22,6 +22,8 @@ def identity(path: Path, backup: Path | None) -> Iterator[Finding]:
         if backup and backup.exists():
             peer = _peer(backup)
             yield Finding(Level.OK, WHAT, f"{path} is lost; {peer} will be put back from {backup}")
+        elif not path.parent.exists():  # a first run has no identity to lose
+            yield Finding(Level.OK, WHAT, f"none yet; made at the start, {path}")
         else:
             remedy = "if this node had one, put its backup back there; else a new one is made"
             yield Finding(Level.WARNING, WHAT, f"no key at {path}", remedy)

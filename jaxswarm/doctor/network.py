@@ -103,12 +103,19 @@ def clock(maddr: str, ahead_s: float | None) -> Finding:
 
 
 def reachability(maddrs: Sequence[str], config: DhtConfig) -> Finding:
-    """Whether any address by which others would dial this node leads here from outside."""
+    """Whether any address by which others would dial this node leads here from outside.
+
+    Args:
+      maddrs: those addresses.
+      config: what the node was told of them.
+    """
     what = "reachability"
     if config.client_mode:
         return Finding(Level.OK, what, "not asked for: swarm.client_mode")
     if any(_is_public(maddr) for maddr in maddrs):
         return Finding(Level.OK, what, ", ".join(maddr for maddr in maddrs if _is_public(maddr)))
+    if not config.announce_maddrs and all(map(_is_loopback, config.host_maddrs)):
+        return Finding(Level.OK, what, "this machine alone, as swarm.host_maddrs asks")
     remedy = (
         "fine within one network; for peers elsewhere forward a port and set "
         "swarm.announce_maddrs, or set swarm.use_auto_relay"
@@ -128,5 +135,15 @@ def secret(path: Path) -> Iterator[Finding]:
 def _is_public(maddr: str) -> bool:
     if "/p2p-circuit" in maddr or maddr.startswith("/dns"):
         return True
+    address = _ip(maddr)
+    return address is not None and address.is_global
+
+
+def _is_loopback(maddr: str) -> bool:
+    address = _ip(maddr)
+    return address is not None and address.is_loopback
+
+
+def _ip(maddr: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     match = re.match(r"/ip[46]/([^/]+)/", maddr)
-    return match is not None and ipaddress.ip_address(match[1]).is_global
+    return ipaddress.ip_address(match[1]) if match else None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from jaxswarm.ending import UNUSABLE
 from jaxswarm.launch.panel import Panel, end_table
 from jaxswarm.launch.plan import INITIAL_PEERS, Plan
 from jaxswarm.launch.processes import KILL_AFTER_S, NodeProcess, Stop
@@ -21,7 +22,11 @@ TAIL_LINES = 15
 
 
 def launch(plan: Plan, console: Console) -> int:
-    """Runs the plan to its end and shows it. Returns the exit code.
+    """Runs the plan to its end and shows it.
+
+    Returns:
+      The exit code: 0 if all nodes have done all their rounds, 2 if what was given can be used by
+      none that ran, else 1.
 
     Raises:
       InputError: the directory can't be written.
@@ -36,7 +41,9 @@ def launch(plan: Plan, console: Console) -> int:
             for node in nodes:
                 node.kill()
     _report(plan, nodes, console)
-    return 0 if len(nodes) == plan.nodes and all(node.finished for node in nodes) else 1
+    if len(nodes) == plan.nodes and all(node.finished for node in nodes):
+        return 0
+    return UNUSABLE if all(node.code == UNUSABLE for node in nodes) else 1
 
 
 class _Watch:
@@ -126,17 +133,18 @@ def _farewell(node: NodeProcess, *, with_log: bool) -> str:
 
 
 def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
-    """The table, the curves, and where everything lies."""
+    """The table, the curves, and where everything lies; nothing where no stage was done."""
+    reports = {node.name: read_reports(node.directory / METRICS_FILE) for node in nodes}
+    if not any(report.stages for report in reports.values()):
+        return
     # matplotlib takes seconds to import and starts threads; the nodes should not wait for that.
     from jaxswarm.report import curves
 
-    reports = {node.name: read_reports(node.directory / METRICS_FILE) for node in nodes}
     console.print(end_table(nodes, reports))
-    if any(report.stages for report in reports.values()):
-        figure = plan.out / "curves.png"
-        curves.draw(reports, figure)
-        console.print(f"curves: {figure}", soft_wrap=True, highlight=False)
+    figure = plan.out / "curves.png"
+    curves.draw(reports, figure)
     lines = [
+        f"curves: {figure}",
         f"TensorBoard, if installed: tensorboard --logdir {plan.out}",
         f"what they said: {plan.directory(0) / JOURNAL_FILE}, and so for the others",
     ]

@@ -14,6 +14,7 @@ from jaxswarm.quiet import quiet
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 _KINDS = "a directory, a .gguf file, or a hub id such as Qwen/Qwen2.5-1.5B-Instruct"
+_NAMED_BY = "what named it: --config.model.source, --checkpoint or --source"
 
 
 def open_source(name: str) -> Source:
@@ -40,7 +41,7 @@ def open_source(name: str) -> Source:
             "model source",
             got=name,
             expected=_KINDS,
-            remedy="there is no such path: correct --config.model.source",
+            remedy=f"there is no such path: correct {_NAMED_BY}",
         )
     return _open_directory(_download(name)[0])
 
@@ -64,7 +65,7 @@ def _open_directory(path: Path) -> Source:
         f"model directory {path}",
         got=sorted(entry.name for entry in path.iterdir()),
         expected=f"{_CONFIG} and safetensors files, or a run's checkpoints",
-        remedy="correct --config.model.source",
+        remedy=f"correct {_NAMED_BY}",
     )
 
 
@@ -142,13 +143,13 @@ def _download(name: str, *, weights: bool = True) -> tuple[Path, ModelConfig]:
             f"model source {name}",
             got="no such path here, and no such model on the hub, or none that you may read",
             expected=_KINDS,
-            remedy="correct --config.model.source, or log in to the hub",
+            remedy=f"log in to the hub, or correct {_NAMED_BY}",
         ) from error
     except (OSError, HTTPError) as error:
         raise InputError(
             f"model source {name}",
             got=f"no such path here, and the hub gave nothing: {error}",
             expected=_KINDS,
-            remedy="see that the hub can be reached, or name a local model: "
-            "--config.model.source=DIR or --config.model.source=FILE.gguf",
+            remedy="see that the hub can be reached, or give a local model, DIR or FILE.gguf, to "
+            f"{_NAMED_BY}",
         ) from error

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from configs import gsm8k, tiny
 from jaxswarm.doctor import machine
 from jaxswarm.doctor.__main__ import examine
-from jaxswarm.doctor.findings import Finding, Level, run
+from jaxswarm.doctor.findings import Finding, Level, run, verdict
 from jaxswarm.doctor.identity import identity
 from jaxswarm.doctor.network import secret
 from jaxswarm.errors import InputError
@@ -199,10 +199,15 @@ def test_a_directory_that_can_t_be_made_is_a_failure(tmp_path: Path, model: Mode
 
 
 def test_an_identity_is_looked_at_from_every_side_and_nothing_is_made(tmp_path: Path) -> None:
-    path, backup = tmp_path / "key", tmp_path / "backup"
+    path, backup = tmp_path / "run" / "key", tmp_path / "backup"
+    found = by_what(identity(path, None))["identity"]
+    assert (found.level, found.found) == (Level.OK, f"none yet; made at the start, {path}")
+    assert list(tmp_path.iterdir()) == []
+
+    path.parent.mkdir()
     found = by_what(identity(path, None))["identity"]
     assert (found.level, found.found) == (Level.WARNING, f"no key at {path}")
-    assert list(tmp_path.iterdir()) == []
+    assert list(path.parent.iterdir()) == []
 
     live = open_identity(path)
     assert "a live node uses" in by_what(identity(path, None))["identity"].found
@@ -262,15 +267,41 @@ def test_a_check_that_hangs_or_fails_is_a_failure_and_a_bug_stays_a_bug() -> Non
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "said"),
+    ("levels", "said"),
     [
-        ([], 0, "ok       peers"),
-        (["--config.model.source=/no/model"], 1, "failure  model"),
-        (["--config.no.such.key=1"], 2, "error: the command line"),
+        ([], "it will work here"),
+        ([Level.OK, Level.OK], "it will work here"),
+        ([Level.WARNING, Level.OK], "it will work here; 1 warning"),
+        ([Level.WARNING, Level.OK, Level.WARNING], "it will work here; 2 warnings"),
+        ([Level.WARNING, Level.FAILURE], "it will not work here: 1 failure"),
+        ([Level.FAILURE, Level.FAILURE], "it will not work here: 2 failures"),
+    ],
+)
+def test_the_verdict_counts_what_is_worst(levels: list[Level], said: str) -> None:
+    assert verdict(levels) == said
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said", "last"),
+    [
+        ([], 0, "ok       peers", "it will work here"),
+        (
+            ["--config.model.source=/no/model"],
+            1,
+            "failure  model",
+            "it will not work here: 1 failure",
+        ),
+        (
+            ["--config.no.such.key=1"],
+            2,
+            "error: the command line",
+            "error: the command line: got '--config.no.such.key'; expected a key of the config "
+            "file; configs/gsm8k.py lists every key with its type and unit",
+        ),
     ],
 )
 def test_the_program_ends_with_its_verdict_in_seconds(
-    tmp_path: Path, flags: list[str], code: int, said: str
+    tmp_path: Path, flags: list[str], code: int, said: str, last: str
 ) -> None:
     command = [sys.executable, "-m", "jaxswarm.doctor", f"--config={ROOT}/configs/tiny.py"]
     directory = f"--config.output.directory={tmp_path / 'run'}"
@@ -282,5 +313,6 @@ def test_the_program_ends_with_its_verdict_in_seconds(
         env={**os.environ, "XLA_FLAGS": ""},
     )
     assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done
+    assert (done.stdout + done.stderr).splitlines()[-1] == last
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()

@@ -1,8 +1,9 @@
 """A process that tells of itself as a node does, without a model. The launcher's tests start it.
 
 `--config.act=INDEX:ACT` makes the node of that index act: `die` (in its second round), `mute` (it
-never says how to join it), `die_first` (before it says so), `deaf` (SIGTERM does not end it), or
-`alone` (a solo run: no address). `--config.rounds=N` sets how many rounds all do.
+never says how to join it), `die_first` (before it says so), `refuse` (it can't use what it was
+given), `deaf` (SIGTERM does not end it), or `alone` (a solo run: no address). `--config.rounds=N`
+sets how many rounds all do.
 """
 
 import json
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from jaxswarm.ending import UNUSABLE
 from jaxswarm.records import STAGES, Position
 from jaxswarm.report.files import AppendLog
 from jaxswarm.report.reports import METRICS_FILE, HeldOutReport, StageReport, read_reports, to_json
@@ -32,6 +34,9 @@ def main() -> None:
 
     if act == "die_first":
         sys.exit("error: no such model")
+    if act == "refuse":
+        print("error: grpo.group: got 1", file=sys.stderr)
+        sys.exit(UNUSABLE)
     address = f"/ip4/127.0.0.1/tcp/4001/p2p/{directory.name}"
     if act != "mute":
         addresses = () if act == "alone" else (address, "/ip4/192.0.2.1/tcp/4001")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jaxswarm.ending import SAME_REQUEST_S
+from jaxswarm.ending import SAME_REQUEST_S, UNUSABLE
 from jaxswarm.errors import InputError
 from jaxswarm.launch import launcher as launcher_module
 from jaxswarm.launch.__main__ import main
@@ -132,7 +132,24 @@ def test_without_the_first_node_no_other_is_started(tmp_path: Path):
     assert "node-0 died: exit code 1" in shown
     assert "error: no such model" in shown
     assert not (tmp_path / "node-1").exists()
-    assert "curves" not in shown
+
+
+@pytest.mark.parametrize(("act", "ended"), [("die_first", 1), ("refuse", UNUSABLE)])
+def test_where_no_stage_was_done_nothing_is_said_beside_how_each_node_ended(
+    tmp_path: Path, act: str, ended: int
+):
+    code, shown = run(tmp_path, f"--config.act=0:{act}")
+    assert code == ended
+    first, died, last_words = shown.splitlines()
+    assert first == f"3 nodes of tiny.py in {tmp_path}"
+    assert died.startswith(f"node-0 died: exit code {ended}. The end of {tmp_path}/node-0/log.txt")
+    assert last_words.startswith("error: ")
+
+
+def test_one_node_that_can_t_use_what_it_was_given_does_not_speak_for_all(tmp_path: Path):
+    code, shown = run(tmp_path, "--config.act=1:refuse", "--config.rounds=1")
+    assert code == 1
+    assert "│ node-1 │ exit code 2 │" in shown
 
 
 def test_a_first_node_that_gives_no_address_is_waited_for_in_vain_but_not_forever(

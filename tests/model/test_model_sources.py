@@ -17,6 +17,9 @@ from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sources import open_source
 from tests.model import small_hub, tiny_gguf
 
+NAMED_BY = "what named it: --config.model.source, --checkpoint or --source"
+"""Whichever program it was."""
+
 
 def assert_reads(name: Path, expected: dict[str, np.ndarray]) -> None:
     source = open_source(str(name))
@@ -140,7 +143,7 @@ def test_a_llama_directory_is_refused(tmp_path):
         (lambda d: (d / "model.safetensors").write_bytes(b"{}"), "a whole safetensors file"),
         (lambda d: (d / "config.json").write_text("{"), "config.json"),
         (lambda d: (d / "config.json").write_text("[]"), "a JSON object"),
-        (lambda d: (d / "config.json").unlink(), "expected config.json and safetensors"),
+        (lambda d: (d / "config.json").unlink(), f"or a run's checkpoints; correct {NAMED_BY}"),
     ],
     ids=["no weights", "torn weights", "torn config", "list for a config", "no config"],
 )
@@ -160,7 +163,7 @@ def test_an_index_that_names_a_missing_file_is_one_clear_line(make_model, tmp_pa
 
 @pytest.mark.parametrize("name", ["./absent", "/absent/model", "absent.gguf", "a/b/c", "absent"])
 def test_a_path_that_is_not_there_is_not_asked_of_the_hub(name):
-    assert_refused(name, "there is no such path: correct --config.model.source")
+    assert_refused(name, f"there is no such path: correct {NAMED_BY}")
 
 
 OPEN = """
@@ -214,6 +217,7 @@ def test_of_a_model_that_is_no_qwen2_the_config_alone_is_downloaded(model_direct
     assert "model_type in the config of meta/Llama: got 'llama'; expected 'qwen2'" in printed
     assert fetched == ["config.json"]
     assert absent.startswith("model source Qwen/Absent: got 'no such path here, and no such model")
+    assert absent.endswith(f"log in to the hub, or correct {NAMED_BY}")
 
 
 @pytest.mark.parametrize(
@@ -225,12 +229,12 @@ def test_of_a_model_that_is_no_qwen2_the_config_alone_is_downloaded(model_direct
     ],
     ids=["offline", "unreachable"],
 )
-def test_an_unreachable_hub_names_the_flag_for_a_local_model(tmp_path, environment):
+def test_an_unreachable_hub_names_the_flags_for_a_local_model(tmp_path, environment):
     ended = open_in_a_process("Qwen/Qwen2.5-1.5B-Instruct", tmp_path, **environment)
     assert ended.stderr == "", "not a word of the hub's client"
     printed = ended.stdout.strip()
     assert printed.startswith("model source Qwen/Qwen2.5-1.5B-Instruct: got 'no such path here")
-    assert "--config.model.source=DIR or --config.model.source=FILE.gguf" in printed
+    assert printed.endswith(f"or give a local model, DIR or FILE.gguf, to {NAMED_BY}")
     assert "\n" not in printed
 
 

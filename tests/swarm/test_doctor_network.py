@@ -35,7 +35,7 @@ def test_a_live_peer_answers_with_the_right_time_and_calls_back(
     found = looked_at(config, initial_peers=(a.maddr,))
     assert time.monotonic() - began < 15.0
     assert found["peers"].level == found["clock"].level == Level.OK
-    assert found["reachability"].found.startswith("only from near"), "not: can't call this node"
+    assert found["reachability"].found.startswith("this machine alone"), "not: can't call this node"
     assert not (tmp_path / "identity.key").exists(), "the doctor makes no identity"
 
 
@@ -123,4 +123,20 @@ def test_the_network_of_a_live_node_is_left_alone(
 def test_an_address_that_leads_here_from_outside(
     config: DhtConfig, maddrs: list[str], level: str
 ) -> None:
-    assert reachability(maddrs, config).level == level
+    reachable = dataclasses.replace(config, host_maddrs=("/ip4/0.0.0.0/tcp/0",))
+    assert reachability(maddrs, reachable).level == level
+
+
+@pytest.mark.parametrize(
+    ("host_maddrs", "announce_maddrs", "level"),
+    [
+        (("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"), (), "ok"),
+        (("/ip4/127.0.0.1/tcp/0", "/ip4/0.0.0.0/tcp/0"), (), "warning"),
+        (("/ip4/127.0.0.1/tcp/0",), ("/ip4/192.168.1.2/tcp/1",), "warning"),
+    ],
+)
+def test_who_listens_on_this_machine_alone_is_not_meant_to_be_reached(
+    config: DhtConfig, host_maddrs: tuple[str, ...], announce_maddrs: tuple[str, ...], level: str
+) -> None:
+    told = dataclasses.replace(config, host_maddrs=host_maddrs, announce_maddrs=announce_maddrs)
+    assert reachability(["/ip4/127.0.0.1/tcp/4001/p2p/Qm"], told).level == level
