@@ -93,11 +93,10 @@ def attend(
     """
     Q, G, T, N, H = query_QxGxTxNxH.shape
     K = own.keys.shape[1]
-    query = query_QxGxTxNxH.reshape(Q, G, T, K, N // K, H)
+    query = (query_QxGxTxNxH * H**-0.5).reshape(Q, G, T, K, N // K, H)
 
     def scores(equation: str, keys: jax.Array, mask: jax.Array) -> jax.Array:
-        # Scaled in float32: the query itself may have too few bits for another rounding.
-        raw = _product(equation, query, keys) * H**-0.5
+        raw = _product(equation, query, keys)
         return jnp.where(mask, raw, jnp.finfo(jnp.float32).min)
 
     own_scores = scores("qgtkrh,qkgsh->qkgtrs", own.keys, own_mask[:, None, :, :, None])
