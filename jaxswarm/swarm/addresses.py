@@ -1,6 +1,8 @@
 """Multiaddresses: which of them can be one, and to whom and by what way they lead."""
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 
 from hivemind.p2p import PeerID
 from hivemind.utils.multiaddr import Multiaddr
@@ -48,6 +50,14 @@ def way_to(maddr: str) -> Multiaddr:
     peer_id = PeerID.from_base58(peer).to_bytes()
     packed = (_packed(relay_at), _P2P, bytes([len(peer_id)]), peer_id, _packed(f"/{rest}"))
     return Multiaddr(b"".join(packed))
+
+
+def first_legible(maddrs: Iterable[Multiaddr]) -> str | None:
+    """Of the daemon's addresses one that hivemind can print: it lacks the younger protocols."""
+    for maddr in maddrs:
+        with suppress(ValueError):
+            return str(maddr)
+    return None
 
 
 def leads_to(maddr: str) -> str | None:

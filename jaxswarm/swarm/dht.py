@@ -20,8 +20,8 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Awaitable, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from hivemind.dht.node import DHTNode
@@ -29,11 +29,10 @@ from hivemind.dht.routing import DHTID
 from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttributeAccessIssue]
-from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.timed_storage import get_dht_time
 
 from jaxswarm.swarm import dht_guard, keys, ports
-from jaxswarm.swarm.addresses import peer_in, way_to
+from jaxswarm.swarm.addresses import first_legible, peer_in, way_to
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
@@ -243,7 +242,7 @@ class Link:
             # given up ends it (1.1.12).
             raise LinkError("the p2p daemon doesn't answer: it is no longer heard")
         infos = await _answer(self._p2p.list_peers())
-        ways = {info.peer_id: _first_legible(info.addrs) for info in infos}
+        ways = {info.peer_id: first_legible(info.addrs) for info in infos}
         return {str(peer): f"{way}/p2p/{peer}" for peer, way in ways.items() if way}
 
     async def visible_maddrs(self) -> tuple[str, ...]:
@@ -264,14 +263,6 @@ class Link:
         """Ends the daemon, by force if it hangs."""
         self._node.is_alive = False
         await _end(self._p2p)
-
-
-def _first_legible(maddrs: Iterable[Multiaddr]) -> str | None:
-    """Of the daemon's addresses one that hivemind can print: it lacks the younger protocols."""
-    for maddr in maddrs:
-        with suppress(ValueError):
-            return str(maddr)
-    return None
 
 
 def _reachability(config: DhtConfig) -> str | None:

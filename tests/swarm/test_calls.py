@@ -24,7 +24,7 @@ class Daemon:
     def __init__(self) -> None:
         self.client: Any = ControlClient(
             None,  # pyright: ignore[reportArgumentType]
-            Multiaddr("/unix/tmp/none"),
+            Multiaddr("/unix/none"),
             _initialized_with_create=True,
             persistent_conn_max_msg_size=1000,
         )

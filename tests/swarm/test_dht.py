@@ -9,8 +9,8 @@ from hivemind.p2p import P2P, PeerID
 from hivemind.utils.multiaddr import Multiaddr
 
 from jaxswarm.errors import InputError
-from jaxswarm.swarm import dht, keys
-from jaxswarm.swarm.addresses import check_addresses, peer_in, way_to
+from jaxswarm.swarm import keys
+from jaxswarm.swarm.addresses import check_addresses, first_legible, peer_in, way_to
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_exchange import DhtExchange
 from jaxswarm.swarm.identity import open_identity
@@ -106,5 +106,5 @@ def test_of_a_peer_s_addresses_one_that_hivemind_can_print_is_taken() -> None:
     with pytest.raises(ValueError, match=r"[Pp]rotocol"):
         str(webtransport)
     tcp = Multiaddr("/ip4/10.0.0.2/tcp/4001")
-    assert dht._first_legible([webtransport, tcp]) == "/ip4/10.0.0.2/tcp/4001"
-    assert dht._first_legible([webtransport]) is None
+    assert first_legible([webtransport, tcp]) == "/ip4/10.0.0.2/tcp/4001"
+    assert first_legible([webtransport]) is None
