@@ -62,7 +62,7 @@ def parse(values: flags.FlagValues, usage: str) -> Config:
       usage: what `--help` shows, with the flags below it.
 
     Raises:
-      InputError: no config or one that can't be read or lacks a key, an unknown key or flag, a
+      InputError: no config or one that can't be read or has other keys, an unknown key or flag, a
         value of another type, or words that are no flag.
       SystemExit: with code 0, when help was asked for and has been printed.
     """
@@ -136,12 +136,13 @@ class _Loader(flags.ArgumentParser):
                 expected="a Python file whose get_config() returns a ConfigDict",
                 remedy="correct it, or begin anew with a copy of configs/gsm8k.py",
             ) from error
-        lacking = list(_lacking(config, _config_of(str(WHOLE))))
-        if lacking:
+        whole = _config_of(str(WHOLE))
+        lacking, strange = list(_lacking(config, whole)), list(_lacking(whole, config))
+        if lacking or strange:
             raise InputError(
                 f"config file {file}",
-                got=f"no {', '.join(lacking)}",
-                expected="every key of configs/gsm8k.py",
+                got=f"no {', '.join(lacking)}" if lacking else ", ".join(strange),
+                expected="every key of configs/gsm8k.py, and no other",
                 remedy="begin your file with: config = gsm8k.get_config()",
             )
         config.lock()

@@ -111,14 +111,17 @@ def test_whatever_is_wrong_in_a_config_file_is_one_line_that_says_where(
 
 
 @pytest.mark.parametrize(
-    ("change", "lacking"),
+    ("change", "got"),
     [
-        ("del config.swarm.external", "swarm.external"),
-        ("del config.rounds, config.grpo", "grpo, rounds"),
-        ("del config.grpo; config.grpo = 8", "grpo"),
+        ("del config.swarm.external", "no swarm.external"),
+        ("del config.rounds, config.grpo", "no grpo, rounds"),
+        ("del config.grpo; config.grpo = 8", "no grpo"),
+        ("config.grpo.gruop = 8", "grpo.gruop"),
     ],
 )
-def test_a_file_of_an_older_version_is_told_which_keys_it_lacks(parse, tmp_path, change, lacking):
+def test_a_file_of_another_version_is_told_which_keys_it_lacks_or_has_too_many(
+    parse, tmp_path, change, got
+):
     file = tmp_path / "mine.py"
     file.write_text(
         "from configs import gsm8k\n\ndef get_config():\n    config = gsm8k.get_config()\n"
@@ -127,7 +130,8 @@ def test_a_file_of_an_older_version_is_told_which_keys_it_lacks(parse, tmp_path,
     with pytest.raises(InputError) as caught:
         parse(f"--config={file}", "--config.grpo.group=4")
     assert str(caught.value) == (
-        f"config file {file}: got 'no {lacking}'; expected every key of configs/gsm8k.py; "
+        f"config file {file}: got '{got}'; expected every key of configs/gsm8k.py, "
+        "and no other; "
         "begin your file with: config = gsm8k.get_config()"
     )
 
