@@ -96,7 +96,7 @@ def attend(
     query = (query_QxGxTxNxH * H**-0.5).reshape(Q, G, T, K, N // K, H)
 
     def scores(equation: str, keys: jax.Array, mask: jax.Array) -> jax.Array:
-        raw = _product(equation, query, keys)
+        raw: jax.Array = _product(equation, query, keys)
         return jnp.where(mask, raw, jnp.finfo(jnp.float32).min)
 
     own_scores = scores("qgtkrh,qkgsh->qkgtrs", own.keys, own_mask[:, None, :, :, None])
