@@ -79,6 +79,16 @@ def test_an_unknown_key_is_named_whole_and_once_and_so_is_the_one_that_was_meant
     )
 
 
+def config_file(directory: Path, body: str, takes: str = "") -> Path:
+    """A config of somebody's own, that changes the one of configs/gsm8k.py by `body`."""
+    file = directory / "mine.py"
+    file.write_text(
+        f"from configs import gsm8k\n\ndef get_config({takes}):\n"
+        f"    config = gsm8k.get_config()\n{body}\n    return config\n"
+    )
+    return file
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -97,11 +107,7 @@ def test_an_unknown_key_is_named_whole_and_once_and_so_is_the_one_that_was_meant
 def test_whatever_is_wrong_in_a_config_file_is_one_line_that_says_where(
     parse, tmp_path, body, named
 ):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from configs import gsm8k\n\ndef get_config():\n    config = gsm8k.get_config()\n"
-        f"{body}\n    return config\n"
-    )
+    file = config_file(tmp_path, body)
     with pytest.raises(InputError) as caught:
         parse(f"--config={file}", "--config.rounds=3")
     assert str(caught.value).startswith(f"config file {file}: got ")
@@ -122,11 +128,7 @@ def test_whatever_is_wrong_in_a_config_file_is_one_line_that_says_where(
 def test_a_file_of_another_version_is_told_which_keys_it_lacks_or_has_too_many(
     parse, tmp_path, change, got
 ):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from configs import gsm8k\n\ndef get_config():\n    config = gsm8k.get_config()\n"
-        f"    {change}\n    return config\n"
-    )
+    file = config_file(tmp_path, f"    {change}")
     with pytest.raises(InputError) as caught:
         parse(f"--config={file}", "--config.grpo.group=4")
     assert str(caught.value) == (
@@ -137,11 +139,7 @@ def test_a_file_of_another_version_is_told_which_keys_it_lacks_or_has_too_many(
 
 
 def test_a_config_file_may_take_an_argument(parse, tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from configs import gsm8k\n\ndef get_config(rounds):\n"
-        "    config = gsm8k.get_config()\n    config.rounds = int(rounds)\n    return config\n"
-    )
+    file = config_file(tmp_path, "    config.rounds = int(rounds)", takes="rounds")
     config = parse(f"--config={file}:7")
     assert config.rounds == 7
     with pytest.raises(AttributeError, match="locked"):

@@ -238,8 +238,7 @@ class Link:
         """
         client: Any = self._p2p._client
         if client.control._read_task.done():
-            # The daemon has died, or hivemind's reader: an answer that comes just as its call is
-            # given up ends it (1.1.12).
+            # The daemon has died, or hivemind's reader of what it says.
             raise LinkError("the p2p daemon doesn't answer: it is no longer heard")
         infos = await _answer(self._p2p.list_peers())
         ways = {info.peer_id: first_legible(info.addrs) for info in infos}

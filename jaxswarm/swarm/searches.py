@@ -11,25 +11,23 @@ class Searches:
     a few peers that let themselves be waited for would hide what all others said."""
 
     def __init__(self) -> None:
-        self._under_way: dict[bytes, list[Entries]] = {}
+        self._under_way: list[tuple[bytes, Entries]] = []
 
     @contextmanager
     def collecting(self, key: bytes) -> Iterator[Entries]:
         """What `found` is told of this key inside the block."""
-        entries = Entries()
-        self._under_way.setdefault(key, []).append(entries)
+        search = key, Entries()
+        self._under_way.append(search)
         try:
-            yield entries
+            yield search[1]
         finally:
-            rest = [other for other in self._under_way[key] if other is not entries]
-            if rest:
-                self._under_way[key] = rest
-            else:
-                del self._under_way[key]
+            self._under_way.remove(search)
 
     def found(self, key: bytes, found: Entries) -> None:
         """A peer has answered with these, all of them valid."""
-        for entries in self._under_way.get(key, ()):
+        for wanted, entries in self._under_way:
+            if wanted != key:
+                continue
             with entries.freeze(), found.freeze():
                 for tag, (record, expiration) in found.items():
                     entries.store(tag, record, expiration)
