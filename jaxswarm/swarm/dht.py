@@ -86,8 +86,7 @@ class Link:
         """Starts the daemon and the node on it; alone until `connect`.
 
         Args:
-          previous: the stopped link that this one replaces. The daemon listens where it did, and
-            what it kept for others lives on.
+          previous: the stopped link that this one replaces. What it kept for others lives on.
 
         Raises:
           InputError: an address of `host_maddrs` is not of this machine, or its port is in use.
@@ -95,7 +94,7 @@ class Link:
         """
         logging.getLogger("hivemind").setLevel(logging.CRITICAL)  # failures are reported by us
         os.environ.setdefault("GOLOG_LOG_LEVEL", "FATAL")  # the daemon's own log
-        hosts = previous.hosts if previous else config.host_maddrs
+        hosts = config.host_maddrs
         await ports.wait_until_free(hosts)
         try:
             # Else hivemind would make a new key there, and this node would be another peer.

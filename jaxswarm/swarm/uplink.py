@@ -22,6 +22,9 @@ from jaxswarm.swarm.identity import Identity
 CLOCK_CHECK_S = 60.0
 CLOCKS_ASKED = 5
 """Enough to tell who is wrong, however large the swarm."""
+SAME_ACCESS = (
+    "give all nodes the same swarm.secret_file and swarm.allowed_peers, and the same swarm.name"
+)
 
 OnEvent = Callable[[str], None]
 
@@ -64,6 +67,7 @@ class Uplink:
         self._contacts = self._remembered()
         self._redial = Redial(config.retry_s)
         self._complaints: frozenset[str] = frozenset()
+        self._told_of: frozenset[str] = frozenset()
         self._unwritable = False
         self._had_company = False
 
@@ -96,8 +100,7 @@ class Uplink:
                 expected=f"it to start within {self._config.startup_timeout_s:g} s",
                 remedy="check swarm.host_maddrs, or raise swarm.startup_timeout_s",
             ) from error
-        hosts = {"asked": self._config.host_maddrs, "hosts": self.link.hosts}
-        self._keep(replace(self._contacts, **hosts))
+        self._note_hosts(self.link)
         initial = self._config.initial_peers
         answered = await self._dial(self._known())
         if not answered:
@@ -110,18 +113,23 @@ class Uplink:
             )
 
     def _check_access(self, link: Link) -> None:
-        """Raises if nobody has talked to us yet, and an initial peer doesn't as we don't belong."""
+        """Raises if nobody has talked to us yet, and an initial peer doesn't as we don't belong.
+
+        One met in an earlier life may belong to another swarm by now: of that we only tell.
+        """
         if self._had_company:
             return
-        for maddr in self._config.initial_peers:
-            if reason := link.turned_away(maddr):
-                raise InputError(
-                    f"initial peer {maddr}",
-                    got=reason,
-                    expected="a member of this node's swarm, private or open",
-                    remedy="give all nodes the same swarm.secret_file and swarm.allowed_peers, and "
-                    "the same swarm.name",
-                )
+        turned_away = {maddr: why for maddr in self._known() if (why := link.turned_away(maddr))}
+        for maddr in turned_away.keys() & set(self._config.initial_peers):
+            raise InputError(
+                f"initial peer {maddr}",
+                got=turned_away[maddr],
+                expected="a member of this node's swarm, private or open",
+                remedy=SAME_ACCESS,
+            )
+        for maddr in turned_away.keys() - self._told_of:
+            self._on_event(f"{maddr}, known from before: {turned_away[maddr]}; {SAME_ACCESS}")
+        self._told_of |= turned_away.keys()
 
     def loops(self) -> tuple[Coroutine[None, None, None], ...]:
         """What is to run until the node leaves."""
@@ -132,16 +140,18 @@ class Uplink:
         if self.link:
             await self.link.stop()
 
-    async def _start_link(self) -> Link:
+    async def _start_link(self, previous: Link | None = None) -> Link:
         """Others know this node by the port that it had; only if that is taken, by a new one."""
         known = self._contacts
+        # Where it listened a moment ago it can again, unless somebody else is there by now.
+        of_the_place = InputError if previous else (InputError, LinkError)
         if known.hosts and known.asked == self._config.host_maddrs != known.hosts:
             try:
                 config = replace(self._config, host_maddrs=known.hosts)
-                return await Link.start(config, self._identity, self._gate)
-            except (LinkError, InputError) as error:
+                return await Link.start(config, self._identity, self._gate, previous)
+            except of_the_place as error:
                 self._on_event(f"can't listen where it did before ({error}): taking a new port")
-        return await Link.start(self._config, self._identity, self._gate)
+        return await Link.start(self._config, self._identity, self._gate, previous)
 
     def _known(self) -> tuple[str, ...]:
         """The addresses of all who can be dialled: the initial peers and those met before."""
@@ -164,6 +174,10 @@ class Uplink:
             if not self._unwritable:
                 self._on_event(f"can't note the peers' addresses in {self._path}: {error.strerror}")
             self._unwritable = True
+
+    def _note_hosts(self, link: Link) -> None:
+        hosts = {"asked": self._config.host_maddrs, "hosts": link.hosts}
+        self._keep(replace(self._contacts, **hosts))
 
     async def _watch_daemon(self) -> None:
         while True:
@@ -188,11 +202,12 @@ class Uplink:
         pause_s = FIRST_RETRY_S
         while not self.link:
             try:
-                self.link = await Link.start(self._config, self._identity, self._gate, old)
+                self.link = await self._start_link(old)
             except (LinkError, InputError) as error:
                 self._on_event(f"the p2p daemon doesn't start again yet: {error}")
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, self._config.retry_s)
+        self._note_hosts(self.link)
         answered = await self._dial(self._known())
         self._on_event(f"the p2p daemon runs again; {len(answered)} peers answer")
         self._on_contact()

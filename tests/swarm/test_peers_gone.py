@@ -1,6 +1,7 @@
 """Nodes are killed, the first one included, one by one and all at once. Nobody is a coordinator."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,25 @@ def test_a_swarm_of_which_all_were_down_comes_together_again_on_new_ports(
     announce(ANSWER, a, b, c)
     assert run_stage(ANSWER, a, b, c) == all_but_own(a, b, c)
     other.close()
+
+
+@pytest.mark.slow
+def test_a_daemon_whose_port_is_taken_before_it_is_back_takes_another(
+    node: Make, tmp_path: Path
+) -> None:
+    a = remembering(node, tmp_path, "a").join()
+    b = remembering(node, tmp_path, "b", initial_peers=(a.maddr,)).join()
+    know_each_other(a, b)
+    maddr, daemon = a.maddr, a.daemon()
+    host, port = maddr.split("/")[2], int(maddr.split("/")[4])
+    daemon.kill()
+    daemon.wait()
+    with socket.create_server((host, port)):
+        until(lambda: a.told("the p2p daemon runs again"))
+    assert a.told("taking a new port")
+    until(lambda: a.maddr != maddr)
+    announce(Position(0, 1), a, b)
+    assert run_stage(Position(0, 1), a, b) == all_but_own(a, b)
 
 
 def test_a_file_of_peers_that_holds_nonsense_harms_nobody(node: Make, tmp_path: Path) -> None:

@@ -127,6 +127,27 @@ def test_one_of_another_secret_is_told_so_when_its_initial_peer_is_back(
     until(is_told)
 
 
+def test_the_first_node_is_told_that_its_swarm_has_another_secret_by_now(
+    node: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    """It was given no initial peer, and knows those that it met in its earlier life."""
+    contacts = tmp_path / "a" / "contacts.json"
+    remembers = {"contacts_path": str(contacts)}
+    a = node("a", access=SECRET, **remembers).join()
+    b = node("b", access=SECRET, initial_peers=(a.maddr,)).join()
+    for each in (a, b):
+        each.call("announce", POSITION, False)
+    until(lambda: b.peer in contacts.read_text())
+    where = b.maddr.rpartition("/p2p/")[0]
+    a.kill()
+    b.kill()
+    node("b", access=Access(key=b"other" * 7), host_maddrs=(where,)).join()
+    a = node("a", access=SECRET, **remembers).join()
+    (line,) = until(lambda: a.told("it turns us away"))
+    assert "known from before" in line
+    assert "same swarm.secret_file" in line
+
+
 def test_an_outsider_is_asked_nothing(node: Callable[..., NodeProcess]) -> None:
     """Of a node that is alone, and looks for somebody to ask for the time."""
     a = node("a", access=SECRET).join()
