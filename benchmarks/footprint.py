@@ -75,7 +75,14 @@ def main() -> None:
     # The plugin would look for the driver's library, which only a machine with a GPU has.
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
     options = {"xla_gpu_enable_triton_gemm": False} if target == "h100" else {}
-    mesh = make_mesh(data=1, fsdp=-1, tensor=1, devices=_devices(target))
+    try:
+        devices = _devices(target)
+    except (NotImplementedError, RuntimeError) as error:  # JAX's words for a platform it lacks
+        parser.error(
+            f"--target: got {target} ({error}); expected h100 or a TPU topology as v5e:2x2, and "
+            "the compiler for it; pip install 'jax[cuda12]' or 'jax[tpu]'"
+        )
+    mesh = make_mesh(data=1, fsdp=-1, tensor=1, devices=devices)
     figures: dict[str, Any] = {"target": f"{mesh.size} x {mesh.devices.flat[0].device_kind}"}
     with tempfile.TemporaryDirectory(prefix="footprint-") as directory:
         made = works("gpu", Path(directory), on_gpu=True, train=True, repeats=1, model="", data="")

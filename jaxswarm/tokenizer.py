@@ -43,7 +43,7 @@ class Tokenizer:
                     f"tokenizer of {source}",
                     got=f"no {what}",
                     expected="that of an instruct model",
-                    remedy="choose an instruct model with --config.model.source",
+                    remedy="name an instruct model in its place",
                 )
         vocabulary = self._tokenizer.get_vocab()
         eos, pad = self._tokenizer.eos_token_id, self._tokenizer.pad_token_id

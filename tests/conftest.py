@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,17 @@ def make_model() -> Callable[..., Any]:
         return model
 
     return make
+
+
+@pytest.fixture
+def no_matmul_precision() -> Iterator[None]:
+    """JAX multiplies as it does where nobody has set a precision, and as before afterwards."""
+    import jax
+
+    before = jax.config.jax_default_matmul_precision
+    jax.config.update("jax_default_matmul_precision", None)
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Float32 is multiplied in full where it is asked for, and CPUs notice nothing."""
 
 import re
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +10,7 @@ from configs import tiny
 from jaxswarm import assemble, precision
 from jaxswarm.errors import InputError
 
-PRECISION = "jax_default_matmul_precision"
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    before = getattr(jax.config, PRECISION)
-    jax.config.update(PRECISION, None)
-    yield
-    jax.config.update(PRECISION, before)
+pytestmark = pytest.mark.usefixtures("no_matmul_precision")
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", "highest"), ("bfloat16", None)])
@@ -28,7 +19,7 @@ def test_a_run_in_float32_multiplies_all_its_bits(dtype: str, expected: str | No
     config.output.compilation_cache = ""
     config.model.dtype = dtype
     assemble.set_up_jax(config)
-    assert getattr(jax.config, PRECISION) == expected
+    assert jax.config.jax_default_matmul_precision == expected
 
 
 def test_a_dtype_that_matmuls_cannot_have_is_refused():

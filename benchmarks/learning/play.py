@@ -16,7 +16,7 @@ from benchmarks.learning.arms import Arm, Play
 from benchmarks.learning.course import Course
 from benchmarks.learning.debate import debate
 from benchmarks.learning.lab import Lab
-from benchmarks.learning.sharing import Pool, SharingNode
+from benchmarks.learning.sharing import LockstepNode, Pool
 from benchmarks.learning.specialists import KINDS
 from benchmarks.learning.twin import Twin
 from jaxswarm import settings
@@ -223,7 +223,7 @@ def _run_group(lab: Lab, arm: Arm, group: list[Member], course: Course, begun: f
         member = group[index]
         try:
             if arm.play is Play.SHARING:
-                _sharing_node(lab, arm, member, index, pool).run(goes_on_of(member))
+                _lockstep_node(lab, arm, member, index, pool).run(goes_on_of(member))
             else:
                 _run_node(lab, arm, member, exchanges[index])
         except BaseException as error:  # noqa: BLE001 it is raised again where the run was asked for
@@ -243,8 +243,8 @@ def _run_group(lab: Lab, arm: Arm, group: list[Member], course: Course, begun: f
     return any(ended)
 
 
-def _sharing_node(lab: Lab, arm: Arm, member: Member, index: int, pool: Pool) -> SharingNode:
-    return SharingNode(
+def _lockstep_node(lab: Lab, arm: Arm, member: Member, index: int, pool: Pool) -> LockstepNode:
+    return LockstepNode(
         member.config,
         index,
         member.learner,

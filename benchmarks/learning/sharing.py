@@ -114,7 +114,7 @@ def _rollout(arrays: Iterable[Any]) -> Rollout:
     return Rollout(*arrays)
 
 
-class SharingNode:
+class LockstepNode:
     """Rounds of stage 1 with groups of own and external completions."""
 
     def __init__(

@@ -1,8 +1,6 @@
 """The node's door to its swarm: ports, peers, clocks, and who can reach it. Starts a daemon."""
 
 import asyncio
-import ipaddress
-import re
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.doctor.identity import in_use
 from jaxswarm.swarm import ports
-from jaxswarm.swarm.addresses import check_addresses, peer_in
+from jaxswarm.swarm.addresses import check_addresses, ip_in, is_loopback, peer_in
 from jaxswarm.swarm.clocks import MAX_SKEW_S
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht import Link, LinkError
@@ -114,7 +112,7 @@ def reachability(maddrs: Sequence[str], config: DhtConfig) -> Finding:
         return Finding(Level.OK, what, "not asked for: swarm.client_mode")
     if any(_is_public(maddr) for maddr in maddrs):
         return Finding(Level.OK, what, ", ".join(maddr for maddr in maddrs if _is_public(maddr)))
-    if not config.announce_maddrs and all(map(_is_loopback, config.host_maddrs)):
+    if not config.announce_maddrs and all(map(is_loopback, config.host_maddrs)):
         return Finding(Level.OK, what, "this machine alone, as swarm.host_maddrs asks")
     remedy = (
         "fine within one network; for peers elsewhere forward a port and set "
@@ -135,15 +133,5 @@ def secret(path: Path) -> Iterator[Finding]:
 def _is_public(maddr: str) -> bool:
     if "/p2p-circuit" in maddr or maddr.startswith("/dns"):
         return True
-    address = _ip(maddr)
+    address = ip_in(maddr)
     return address is not None and address.is_global
-
-
-def _is_loopback(maddr: str) -> bool:
-    address = _ip(maddr)
-    return address is not None and address.is_loopback
-
-
-def _ip(maddr: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    match = re.match(r"/ip[46]/([^/]+)/", maddr)
-    return ipaddress.ip_address(match[1]) if match else None

@@ -4,8 +4,8 @@
 
 The first node starts the swarm; the others join it by the address that the first one writes to its
 `node.json`. Each is a process of `jaxswarm.main` with a directory and a seed of its own; the other
-flags reach all of them as they are. The same `--out` again goes on where its nodes stopped. The
-exit code is 0 only if every node finished.
+flags reach all of them as they are. The same `--out` again goes on where its nodes stopped. Exit
+codes: 0 every node finished; 2 what was given can't be used; 1 all else.
 """
 
 import sys

@@ -48,7 +48,7 @@ class ModelConfig:
                 f"model_type in the config of {source}",
                 got=kind,
                 expected="'qwen2' (Qwen2 and Qwen2.5 models)",
-                remedy="choose a Qwen2.5 model with --config.model.source",
+                remedy="name a Qwen2.5 model in its place",
             )
         rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
         rope_type = rope.get("rope_type", rope.get("type", "default"))

@@ -1,5 +1,6 @@
 """Multiaddresses: which of them can be one, and to whom and by what way they lead."""
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -50,6 +51,18 @@ def way_to(maddr: str) -> Multiaddr:
     peer_id = PeerID.from_base58(peer).to_bytes()
     packed = (_packed(relay_at), _P2P, bytes([len(peer_id)]), peer_id, _packed(f"/{rest}"))
     return Multiaddr(b"".join(packed))
+
+
+def ip_in(maddr: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that a multiaddr begins with; None if it begins otherwise."""
+    match = re.match(r"/ip[46]/([^/]+)/", maddr)
+    return ipaddress.ip_address(match[1]) if match else None
+
+
+def is_loopback(maddr: str) -> bool:
+    """Whether it leads to this machine alone."""
+    address = ip_in(maddr)
+    return address is not None and address.is_loopback
 
 
 def first_legible(maddrs: Iterable[Multiaddr]) -> str | None:

@@ -32,7 +32,7 @@ from hivemind.proto.dht_pb2 import PingRequest  # pyright: ignore[reportAttribut
 from hivemind.utils.timed_storage import get_dht_time
 
 from jaxswarm.swarm import dht_guard, keys, ports
-from jaxswarm.swarm.addresses import first_legible, peer_in, way_to
+from jaxswarm.swarm.addresses import first_legible, is_loopback, peer_in, way_to
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.dht_guard import Gatekeeper, GuardedP2P
 from jaxswarm.swarm.gate import Gate
@@ -45,8 +45,6 @@ DAEMON_TIMEOUT_S = 10.0
 """Longer than a busy machine keeps a healthy daemon waiting; with `watch_s` still below 15 s."""
 
 Result = TypeVar("Result")
-
-_LOOPBACK = ("/ip4/127.", "/ip6/::1/")
 
 Found = Mapping[bytes, tuple[bytes, float]]
 """What lies under a key: by owner tag, the payload and its expiration in seconds since 1970."""
@@ -255,7 +253,7 @@ class Link:
             maddrs = [str(m) for m in await _answer(self._p2p.get_visible_maddrs(latest=True))]
         except ValueError:  # hivemind's way to say that there are none
             return ()
-        return tuple(sorted(maddrs, key=lambda maddr: maddr.startswith(_LOOPBACK)))
+        return tuple(sorted(maddrs, key=is_loopback))
 
     async def stop(self) -> None:
         """Ends the daemon, by force if it hangs."""

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -25,11 +24,7 @@ TINY = works.SHAPES["cpu"] | {
 }
 
 
-@pytest.fixture(autouse=True)
-def _precision_restored() -> Iterator[None]:
-    before = jax.config.jax_default_matmul_precision
-    yield
-    jax.config.update("jax_default_matmul_precision", before)
+pytestmark = pytest.mark.usefixtures("no_matmul_precision")
 
 
 @pytest.fixture
@@ -56,7 +51,6 @@ def test_a_work_is_the_same_when_it_was_written_and_read(work, tmp_path):
 
 
 def test_a_step_is_timed_and_set_against_the_machine(work):
-    jax.config.update("jax_default_matmul_precision", None)
     measured = ours(work)
     assert jax.config.jax_default_matmul_precision == "highest", "as a node has it in float32"
     assert len(measured.generate_s) == len(measured.step_s) == 1
