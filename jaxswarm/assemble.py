@@ -19,6 +19,7 @@ from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.micro_batches import check_micro_batches
 from jaxswarm.model import qwen2, sharding, sources, weights
 from jaxswarm.records import Stage
+from jaxswarm.report.files import unwritable
 from jaxswarm.stages import dataset, registry
 from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.registry import StagePlan
@@ -99,13 +100,20 @@ def data(config: Config) -> Dataset:
 
 
 def checkpointer(config: Config, source: weights.Source, vocabulary: Tokenizer) -> Checkpointer:
-    """Where the run's checkpoints lie, with the tokenizer that makes each of them a whole model."""
+    """Where the run's checkpoints lie, with the tokenizer that makes each of them a whole model.
+
+    Raises:
+      InputError: the disk is full or can't be written.
+    """
     made = Checkpointer(
         settings.output_directory(config) / "checkpoints",
         source.config,
         keep=config.output.keep_checkpoints,
     )
-    vocabulary.save(made.tokenizer_directory)
+    try:
+        vocabulary.save(made.tokenizer_directory)
+    except OSError as error:
+        raise unwritable(made.tokenizer_directory, error) from error
     return made
 
 
@@ -131,16 +139,6 @@ def exchange(
     return DhtExchange(settings.dht(config), manifest, say)
 
 
-def check(config: Config, source: weights.Source) -> None:
-    """Looks at all that is quickly looked at, before anything is joined or loaded.
-
-    Raises:
-      InputError: as for `check_values`, or mesh, batch and model don't go together.
-    """
-    check_values(config)
-    sharding.check_divides(source.config, mesh(config), questions=config.stages.questions)
-
-
 def check_values(config: Config) -> None:
     """Looks at what makes no sense whatever the model is.
 
@@ -156,6 +154,16 @@ def check_values(config: Config) -> None:
         config.grpo.group,
         is_packed=bool(settings.row_buckets(config)),
     )
+
+
+def check_data(config: Config, questions: Dataset) -> None:
+    """Raises InputError if a round asks for more questions than there are to train on."""
+    dataset.round_questions(questions.train, config.swarm.seed, 0, config.stages.questions)
+
+
+def check_model(config: Config, source: weights.Source) -> None:
+    """Raises InputError if mesh, batch and model don't go together."""
+    sharding.check_divides(source.config, mesh(config), questions=config.stages.questions)
 
 
 def _load(

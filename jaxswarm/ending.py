@@ -39,7 +39,7 @@ class Ending:
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
         self._leave: Callable[[], None] = _do_nothing
-        self._asked = False
+        self._asked: StoppedError | None = None
 
     def of(self, stop: Callable[[], None], leave: Callable[[], None]) -> None:
         """From now on there is a node to ask.
@@ -47,9 +47,15 @@ class Ending:
         Args:
           stop: asks it to end after its stage; returns at once.
           leave: leaves the swarm, from another thread, whatever the node is doing.
+
+        Raises:
+          StoppedError: an end was asked for before. What is raised in a callback of C, or while an
+            object is being destroyed, goes no further than there: then nobody has heard of it yet.
         """
         self._leave = leave
         self._stop = stop
+        if self._asked:
+            raise self._asked
 
     @contextmanager
     def requests(self) -> Iterator[None]:
@@ -77,8 +83,8 @@ class Ending:
         if self._stop:
             self._stop()
         elif not self._asked:
-            self._asked = True
-            raise StoppedError(signal.Signals(number).name)
+            self._asked = StoppedError(signal.Signals(number).name)
+            raise self._asked
 
     def _watch(self, here: socket.socket) -> None:
         """Sees each signal as it comes, and ends the process where the main thread doesn't."""

@@ -17,13 +17,13 @@ import numpy as np
 
 from jaxswarm import batches, memory
 from jaxswarm.conversation import Conversation, usable
-from jaxswarm.held_out import evaluate
+from jaxswarm.errors import InputError
+from jaxswarm.evaluations import Evaluations
 from jaxswarm.learner.profile import profiled
 from jaxswarm.outcome import Asked, Outcome, stage_report
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.progress import Progress
 from jaxswarm.records import STAGES, Discussion, Position, Stage
-from jaxswarm.report.reports import HeldOutReport
 from jaxswarm.resume import Start, facts
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm.waiting import Gathered, OnWait, Waiting
@@ -45,34 +45,47 @@ class Node:
         self._start = start.position
         self._conversation = Conversation(config, parts, start.past)
         self._last_step = parts.checkpointer.latest() or 0
-        self._is_saved = True
+        self._unsaved = 0
         self._progress = Progress(
             parts.status, config.name, config.rounds, lambda: len(parts.exchange.peers())
         )
         self._refused: Counter[str] = Counter()
-        self._evaluated_at: int | None = None
         self._joined_at = time.monotonic() - parts.metrics.resumed_at_s
         self._stopping = False
+        self._evaluations = Evaluations(
+            config, parts, self._progress, start.position, lambda: self._stopping
+        )
         self._handing_back = memory.HandingBack(self.stages)
 
     def run(self) -> bool:
-        """Returns True when all rounds are done, False when it was stopped before."""
+        """Returns True when all rounds are done, False when it was stopped before.
+
+        Raises:
+          InputError: the swarm is past all the rounds of a node that comes new.
+        """
         config = self._config
         position, discussions = self._start, self._conversation.replay(self._start)
-        if position == Position(0, 0):
-            self._evaluate(position)
+        if self._evaluations.is_due(position):
+            self._evaluations.make(position, self._seconds)
         if config.first_peers:
             self._parts.exchange.wait_for_peers(
                 position, config.first_peers, config.stage_deadline_s, self._wait
             )
         fresh = not self._conversation.said(position)
         position, discussions = self._enter(position, discussions, joining=fresh)
+        if self._start == Position(0, 0) and self._is_done(position):
+            raise InputError(
+                "rounds",
+                got=config.rounds,
+                expected=f"more than {position.round}, which the swarm has behind it",
+                remedy="set --config.rounds; with 0 it runs until it is stopped",
+            )
         while not self._stopping and not self._is_done(position):
             position, discussions = self._play(position, discussions)
-        if not self._is_saved:
+        if self._unsaved:
             self._save(position)
         if self._is_done(position):
-            self._evaluate(position)
+            self._evaluations.make(position, self._seconds)
         return self._is_done(position)
 
     def stop(self) -> None:
@@ -186,14 +199,16 @@ class Node:
         self, position: Position, discussions: tuple[Discussion, ...]
     ) -> tuple[Position, tuple[Discussion, ...]]:
         """From one stage to the next: keep what was learnt, measure it, stay with the swarm."""
-        self._is_saved = False
-        is_due = self._stages_done(position) % self._config.checkpoint_stages == 0
-        if is_due or self._stopping or self._is_done(position):
+        # Counted, not told from the position: who skips rounds might never be at a multiple.
+        self._unsaved += 1
+        is_due = self._unsaved >= self._config.checkpoint_stages
+        is_to_evaluate = self._evaluations.is_due(position)
+        # An evaluation takes long enough to be killed in.
+        if is_due or is_to_evaluate or self._stopping or self._is_done(position):
             self._save(position)
         self._handing_back.after_stage()
-        every = self._config.evaluate_rounds
-        if position.stage_index == 0 and every and position.round % every == 0:
-            self._evaluate(position)
+        if is_to_evaluate:
+            self._evaluations.make(position, self._seconds)
         if self._stopping or self._is_done(position):
             return position, discussions
         return self._enter(position, discussions, joining=False)
@@ -205,7 +220,7 @@ class Node:
         self._last_step = max(self._stages_done(position), self._last_step + 1)
         state = self._parts.learner.state
         self._parts.checkpointer.save(self._last_step, state, facts(self._config, position))
-        self._is_saved = True
+        self._unsaved = 0
 
     def _enter(
         self, position: Position, discussions: tuple[Discussion, ...], *, joining: bool
@@ -226,36 +241,10 @@ class Node:
                 self._conversation.go_back(target)
             discussions = self._conversation.questions(target.round)
             position, joining = target, False
+            if self._is_done(position):
+                break
             exchange.wait_for(position, self._config.stage_deadline_s, self._wait)
         return position, discussions
-
-    def _evaluate(self, position: Position) -> None:
-        """Measures held-out accuracy, once for each round that the node comes to."""
-        parts, config = self._parts, self._config.evaluation
-        if config.questions == 0 or self._evaluated_at == position.round:
-            return
-        self._evaluated_at = position.round
-
-        def tell(done: int, of: int) -> None:
-            self._progress.show(f"held-out questions {done}/{of}", done / of)
-            if self._stopping and done < of:
-                raise _StoppedError
-
-        generate, plan = parts.learner.generate, parts.plans[Stage.ANSWER]
-        try:
-            found = evaluate(generate, parts.tokenizer, plan, parts.dataset.held_out, config, tell)
-        except _StoppedError:
-            return
-        parts.metrics.write(
-            HeldOutReport(
-                rounds=position.round,
-                seconds=self._seconds(),
-                questions=found.questions,
-                accuracy=found.greedy,
-                accuracy_sampled=found.sampled,
-                format_rate=found.greedy_format,
-            )
-        )
 
     def _report(
         self, position: Position, outcome: Outcome, gathered: Gathered, external: int = 0
@@ -294,7 +283,3 @@ class Node:
 
     def _is_done(self, position: Position) -> bool:
         return 0 < self._config.rounds <= position.round
-
-
-class _StoppedError(Exception):
-    """An evaluation was given up because the node is to stop."""

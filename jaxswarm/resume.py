@@ -8,13 +8,12 @@ it published then it publishes word for word.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jaxswarm.errors import InputError
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.records import Position
-from jaxswarm.report.journal import JournalState, read_journal
+from jaxswarm.report.journal import JournalState
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +29,12 @@ def facts(config: NodeConfig, position: Position) -> dict[str, Any]:
     return {
         "round": position.round,
         "stage_index": position.stage_index,
-        "seed": config.seed,
         "swarm_seed": config.swarm_seed,
         "questions": config.questions,
     }
 
 
-def resume(config: NodeConfig, parts: Parts, journal: Path) -> Start:
+def resume(config: NodeConfig, parts: Parts) -> Start:
     """Puts the learner's state where its last whole checkpoint left it, if there is one.
 
     Raises:
@@ -49,11 +47,10 @@ def resume(config: NodeConfig, parts: Parts, journal: Path) -> Start:
             parts.status.say(f"going back to the checkpoint before: {damage}")
         _check(noted, config)
         position = Position(noted["round"], noted["stage_index"])
-    past = read_journal(
-        journal, own=parts.exchange.peer, since=Position(position.round, stage_index=0)
-    )
+    since = Position(position.round, stage_index=0)
+    past = parts.journal.read(own=parts.exchange.peer, since=since)
     if past.unreadable:
-        parts.status.say(f"passed over {len(past.unreadable)} torn lines of {journal}")
+        parts.status.say(f"passed over {len(past.unreadable)} torn lines of the journal")
     earlier = (Position(position.round, index) for index in range(position.stage_index))
     if not all(stage in past.published for stage in earlier):
         parts.status.say(f"the journal lacks the stages before {position}: going to the next round")

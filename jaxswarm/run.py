@@ -11,7 +11,7 @@ from jaxswarm.parts import Parts
 from jaxswarm.report.journal import JOURNAL_FILE, Journal
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.reports import METRICS_FILE, read_reports
-from jaxswarm.report.rundir import NodeCard
+from jaxswarm.report.rundir import NodeCard, held
 from jaxswarm.report.status import StatusLine
 from jaxswarm.report.summary import summarise
 from jaxswarm.resume import resume
@@ -32,14 +32,17 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
     Returns:
       Whether all rounds are done; False: it was asked to stop.
     """
+    # What is quickly looked at comes first, so that a wrong flag costs seconds, not a download.
+    assemble.check_values(config)
     directory = settings.output_directory(config)
     assemble.set_up_jax(config)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(held(directory))
         status = stack.enter_context(StatusLine(directory))
-        # What is quickly looked at comes first, so that a wrong flag costs seconds, not a download.
         plans, dataset = assemble.plans(config), assemble.data(config)
+        assemble.check_data(config, dataset)
         source = assemble.model_source(config)
-        assemble.check(config, source)
+        assemble.check_model(config, source)
         tokenizer = assemble.tokenizer(source)
         exchange = stack.enter_context(
             contextlib.closing(assemble.exchange(config, dataset, plans, status.say))
@@ -72,7 +75,7 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
             metrics=metrics,
             status=status,
         )
-        start = resume(node_config, parts, directory / JOURNAL_FILE)
+        start = resume(node_config, parts)
         node = NODES[config.swarm.mode](node_config, parts, start)
         ending.of(node.stop, exchange.close)
         finished = node.run()

@@ -1,5 +1,8 @@
 """Between chats and token ids: the model's template, padding to buckets, decoding."""
 
+import os
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,12 @@ _STOPS = ("<|im_end|>", "<|endoftext|>")
 """Qwen's ends of a turn and of a text. A model trained on chats may give either."""
 
 _INVISIBLE = "\N{ZERO WIDTH SPACE}"
+
+_DRAFT = ".draft"
+"""Directory of what is being saved, beside what it replaces: on the same file system."""
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How a library in Rust ends an error of the system."""
 
 
 def bucket_for(length: int, buckets: Sequence[int]) -> int | None:
@@ -63,8 +72,30 @@ class Tokenizer:
         )
 
     def save(self, directory: Path) -> None:
-        """Writes what `Tokenizer(directory)` reads: tokenizer.json, its config, chat template."""
-        self._tokenizer.save_pretrained(str(directory))
+        """Writes what `Tokenizer(directory)` reads: tokenizer.json, its config, chat template.
+
+        What is there is replaced file by file, so that neither a kill nor a full disk tears any.
+
+        Raises:
+          OSError: the disk is full or can't be written.
+        """
+        draft = directory / _DRAFT
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            self._tokenizer.save_pretrained(str(draft))
+            for file in [path for path in draft.rglob("*") if path.is_file()]:
+                target = directory / file.relative_to(draft)
+                target.parent.mkdir(exist_ok=True)
+                file.replace(target)
+        except Exception as error:
+            # tokenizers hands on what the system says as a bare Exception.
+            said = _OS_ERROR.search(str(error))
+            if type(error) is not Exception or not said:
+                raise
+            number = int(said[1])
+            raise OSError(number, os.strerror(number)) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
     def encode_prompts(self, chats: Sequence[Sequence[Mapping[str, str]]]) -> list[list[int]]:
         """The token ids of each chat up to where the model's reply begins.

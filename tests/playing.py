@@ -1,7 +1,7 @@
 """Plays whole nodes in one process, over an exchange that the test gives them."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxswarm import assemble, settings
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.node import Node
 from jaxswarm.parts import Parts
+from jaxswarm.records import StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, Journal
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.reports import METRICS_FILE, Reports, read_reports
@@ -86,7 +87,7 @@ def play(config, exchange: LocalExchange, *, stages: int | None = None) -> bool:
             status=status,
         )
         save_in_turn(parts.checkpointer)
-        start = resume(node_config, parts, directory / JOURNAL_FILE)
+        start = resume(node_config, parts)
         node = NODES[config.swarm.mode](node_config, parts, start)
         if stages is not None:
             stop_after(node, exchange, stages)
@@ -111,6 +112,17 @@ def play_together(configs: Mapping[str, Any]) -> dict[str, bool]:
     for thread in threads:
         thread.join(240)
     return ended
+
+
+def after_publishing(exchange: LocalExchange, follow: Callable[[StageOutput], None]) -> None:
+    """Has this happen at once after each output that a node publishes."""
+    publish = exchange.publish
+
+    def publish_and_follow(output: StageOutput) -> None:
+        publish(output)
+        follow(output)
+
+    exchange.publish = publish_and_follow
 
 
 def stop_after(node: Node, exchange: LocalExchange, stages: int) -> None:

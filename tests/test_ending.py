@@ -47,6 +47,38 @@ def test_who_ignores_a_signal_goes_on_ignoring_it() -> None:
     assert (ended.returncode, ended.stdout) == (0, "goes on\n"), ended.stderr
 
 
+WHERE_NOTHING_CAN_BE_RAISED = """
+import os, signal
+from jaxswarm.ending import Ending, StoppedError
+
+class Asks:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.getsignal(signal.SIGTERM)  # by now the handler has run
+
+ending = Ending()
+try:
+    with ending.requests():
+        Asks()
+        print("goes on")
+        ending.of(print, print)
+        print("not reached")
+except StoppedError as request:
+    print(request)
+"""
+
+
+def test_a_request_that_nobody_could_be_told_of_ends_the_run_before_its_first_stage() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WHERE_NOTHING_CAN_BE_RAISED],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "goes on\nSIGTERM\n"), ended.stderr
+    assert "StoppedError" in ended.stderr, "what was raised first went no further"
+
+
 BEFORE_THE_NODE = """
 import os, signal, sys
 from jaxswarm.ending import Ending, StoppedError

@@ -11,6 +11,7 @@ from jaxswarm import assemble, evaluate
 from jaxswarm.doctor import __main__ as doctor
 from jaxswarm.errors import InputError
 from jaxswarm.main import main
+from jaxswarm.report.rundir import held
 
 ROOT = Path(__file__).parents[1]
 TINY = f"--config={ROOT}/configs/tiny.py"
@@ -122,6 +123,29 @@ def test_a_number_that_no_run_can_use_is_named_with_the_flag_that_sets_it(key, v
 def test_a_directory_without_a_name_is_not_the_present_one(attempt, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "output.directory: got ''" in attempt(Path(), "--config.output.directory=")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_value_costs_no_download(attempt, tmp_path, monkeypatch):
+    def download(_: object) -> None:
+        raise AssertionError("the model was looked for")
+
+    monkeypatch.setattr(assemble, "model_source", download)
+    assert "grpo.group" in attempt(tmp_path, "--config.grpo.group=1")
+
+
+def test_a_round_with_more_questions_than_there_are_is_refused_before_the_swarm_is_joined(
+    attempt, tmp_path
+):
+    line = attempt(tmp_path, "--config.stages.questions=80000", "--config.swarm.enabled=True")
+    assert line.startswith("error: --config.stages.questions: got 80000; expected at most the ")
+    assert not (tmp_path / "node.json").exists()
+
+
+def test_a_directory_in_which_a_run_is_alive_is_left_alone(attempt, tmp_path):
+    with held(tmp_path):
+        line = attempt(tmp_path)
+    assert line.startswith(f"error: directory {tmp_path}: got 'in use by a live run on this mach")
     assert list(tmp_path.iterdir()) == []
 
 

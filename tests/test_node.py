@@ -2,7 +2,6 @@
 
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,17 @@ from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.stages.dataset import round_questions
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
-from tests.playing import ROUNDS, config_of, one_device, play, play_together, reports
+from tests.playing import (
+    ROUNDS,
+    after_publishing,
+    config_of,
+    one_device,
+    play,
+    play_together,
+    reports,
+)
 
 __all__ = ["one_device"]
-
-
-def after_publishing(exchange: LocalExchange, follow: Callable[[StageOutput], None]) -> None:
-    """Has this happen at once after each output that a node publishes."""
-    publish = exchange.publish
-
-    def publish_and_follow(output: StageOutput) -> None:
-        publish(output)
-        follow(output)
-
-    exchange.publish = publish_and_follow
 
 
 def test_a_node_tells_once_where_the_time_of_a_stage_went(tmp_path, capfd):

@@ -39,11 +39,11 @@ def test_a_phase_is_shown_and_timed(line, tmp_path):
 
 def test_a_wait_says_for_how_many_and_until_when(line, tmp_path):
     progress = Progress(line, "node-0", 0, lambda: 2)
-    progress.wait(Waiting(Position(0, 1), ("a", "b"), 0, 1.0, 60.0))
+    progress.wait(Waiting(Position(0, 1), ("a", "b"), 1.0, 60.0))
     status = said(tmp_path)
     assert status.phase.startswith("waiting for 2 peers until ")
     assert status.rounds is None
-    progress.wait(Waiting(Position(0, 1), ("a",), 0, 1.0, 60.0))
+    progress.wait(Waiting(Position(0, 1), ("a",), 1.0, 60.0))
     assert said(tmp_path).phase.startswith("waiting for 1 peer until ")
 
 

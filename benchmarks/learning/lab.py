@@ -103,7 +103,8 @@ def open_lab(config: flags.Config, starts: Path, say: Callable[[str], None]) -> 
         config.grpo.eps_low, config.grpo.eps_high = 1.0, 4 * sharing.TRUNCATION
         config.output.profile_round = -1  # a process can trace one node at a time
     _add_buckets(config, tokenizer, plans[Stage.ANSWER], dataset.train)
-    assemble.check(config, source)
+    assemble.check_values(config)
+    assemble.check_model(config, source)
     learner = assemble.learner(config, source, say)
     graph, _ = qwen2.abstract(source.config)
     node = settings.node(config, "lab")

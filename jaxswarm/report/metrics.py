@@ -4,6 +4,7 @@ x is the time since the node joined the swarm: an event's step is that time in w
 that TensorBoard's "Step" axis reads in seconds; its "Wall" axis shows the time of day.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,8 @@ class MetricsWriter:
             (report.seconds for report in (*reports.stages, *reports.held_out)), default=0.0
         )
         """Seconds of the last report that is there, 0.0 in a fresh directory: where x goes on."""
+        self.measured_rounds = frozenset(report.rounds for report in reports.held_out)
+        """Those with a held-out report that is there."""
         self._lines = AppendLog(directory / METRICS_FILE)
         try:
             # Not SummaryWriter: its thread dies of a full disk in silence, and then its queue
@@ -70,7 +73,8 @@ class MetricsWriter:
 
     def close(self) -> None:
         self._lines.close()
-        self._events.close()
+        with contextlib.suppress(OSError):  # what is still pending is what `write` has told of
+            self._events.close()
 
 
 def scalars(report: StageReport | HeldOutReport) -> dict[str, float]:

@@ -4,14 +4,45 @@ A run directory holds, of one node: `node.json` and `summary.json` (here), `stat
 (status.py), `metrics.jsonl` and TensorBoard's events (metrics.py), `journal.jsonl` (journal.py).
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxswarm.report.files import as_document, read_json, replace_json
+from jaxswarm.errors import InputError
+from jaxswarm.locks import hold
+from jaxswarm.report.files import as_document, read_json, replace_json, unwritable
 
 NODE_FILE = "node.json"
 SUMMARY_FILE = "summary.json"
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keeps other runs out of the directory, which is made if missing.
+
+    Two that write to it would take each other's checkpoints for torn ones and remove them.
+
+    Raises:
+      InputError: a live run has it, or it can't be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = hold(directory)
+    except BlockingIOError as error:
+        raise InputError(
+            f"directory {directory}",
+            got="in use by a live run on this machine",
+            expected="one directory for each run",
+            remedy="stop that run, or give this one another --config.output.directory",
+        ) from error
+    except OSError as error:
+        raise unwritable(directory, error) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ of key type and DER bytes. A peer id is the hash of the public key (libp2p's pee
 so a record's owner tag, which holds the key, proves whose record it is.
 """
 
-import fcntl
 import hashlib
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from jaxswarm.errors import InputError
+from jaxswarm.locks import hold
 
 KEY_BITS = 2048
 MAX_KEY_BITS = 4096
@@ -46,7 +47,7 @@ class Identity:
     peer: str
     tag: bytes
     news: str
-    _lock: int
+    _held: ExitStack
 
     def put_back(self) -> bool:
         """Writes the file again if somebody removed it. Whether it had to; raises OSError."""
@@ -56,8 +57,8 @@ class Identity:
         return True
 
     def close(self) -> None:
-        """Lets another node take the file. Call once."""
-        os.close(self._lock)
+        """Lets another node take the file."""
+        self._held.close()
 
 
 def open_identity(path: Path, backup: Path | None = None) -> Identity:
@@ -71,26 +72,34 @@ def open_identity(path: Path, backup: Path | None = None) -> Identity:
         that has none.
 
     Raises:
-      InputError: the file is no key, can't be read or made, or a live node uses it.
+      InputError: the file is no key, can't be read or made, or a live node uses it; likewise the
+        backup, or it is the key of another peer.
     """
-    try:
-        news = "" if path.exists() else _make_or_put_back(path, backup)
-        lock = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise _explained(path, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        private_key = parse(path, os.read(lock, _MAX_FILE_BYTES), backup)
+    with ExitStack() as held:
+        if backup and backup.exists():
+            _hold(backup, held)  # else the key of a live node would be put back
+        try:
+            news = "" if path.exists() else _make_or_put_back(path, backup)
+            data = os.read(_hold(path, held), _MAX_FILE_BYTES)
+        except OSError as error:
+            raise _explained(path, error) from error
+        private_key = parse(path, data, backup)
         if backup and _back_up(private_key, backup):
+            _hold(backup, held)
             news = f"{news} Copied to {backup}.".strip()
+        public_key = private_key.public_key()
+        identity = peer_id(public_key), owner_tag(public_key)
+        return Identity(path, private_key, *identity, news, held.pop_all())
+
+
+def _hold(path: Path, held: ExitStack) -> int:
+    """The descriptor by which the file is held, and can be read."""
+    try:
+        descriptor = hold(path)
     except OSError as error:
-        os.close(lock)
         raise _explained(path, error) from error
-    except InputError:
-        os.close(lock)
-        raise
-    public_key = private_key.public_key()
-    return Identity(path, private_key, peer_id(public_key), owner_tag(public_key), news, lock)
+    held.callback(os.close, descriptor)
+    return descriptor
 
 
 def _make_or_put_back(path: Path, backup: Path | None) -> str:
@@ -108,14 +117,23 @@ def _make_or_put_back(path: Path, backup: Path | None) -> str:
 
 
 def _back_up(key: rsa.RSAPrivateKey, backup: Path) -> bool:
-    """Whether there was no backup; there is one now."""
+    """Whether there was no backup; there is one now. Raises InputError if it is of another key."""
     try:
-        if backup.exists():
-            return False
-        _write(backup, _packed(key))
+        is_new = not backup.exists()
+        if is_new:
+            _write(backup, _packed(key))
+        kept = parse(backup, backup.read_bytes())
     except OSError as error:
         raise _explained(backup, error) from error
-    return True
+    peer, expected = peer_id(kept.public_key()), peer_id(key.public_key())
+    if peer != expected:
+        raise InputError(
+            f"identity file {backup}",
+            got=f"the key of another peer, {peer}",
+            expected=f"a copy of this node's, {expected}, or a place to make one",
+            remedy="name another place by --config.swarm.identity_backup",
+        )
+    return is_new
 
 
 def _explained(path: Path, error: OSError) -> InputError:

@@ -17,13 +17,12 @@ from jaxswarm.swarm.rounds import Member
 class Waiting:
     """What a node waits for right now, for the status line.
 
-    `missing`: the peers waited for. `read`: how many outputs are in hand. `deadline_s`: when it
-    goes on without the missing ones, in seconds from the start of the wait.
+    `missing`: the peers waited for. `deadline_s`: when it goes on without the missing ones, in
+    seconds from the start of the wait.
     """
 
     position: Position
     missing: tuple[str, ...]
-    read: int
     waited_s: float
     deadline_s: float
 
@@ -141,7 +140,7 @@ def gather(
         waited_s = time.monotonic() - start
         if not missing or waited_s >= deadline_s:
             return gathered(missing, waited_s)
-        still = Waiting(position, missing, len(outputs), waited_s, deadline_s)
+        still = Waiting(position, missing, waited_s, deadline_s)
         if not on_wait(still):
             return gathered(missing, waited_s)
         until_s = deadline_s if called else last_call_s
@@ -163,7 +162,7 @@ def wait_for(transport: Transport, position: Position, deadline_s: float, on_wai
         if rounds.go_on(position, others, joining=False) != position:
             return
         behind = tuple(m.peer for m in others if m.position.round < position.round)
-        if not on_wait(Waiting(position, behind, 0, waited_s, deadline_s)):
+        if not on_wait(Waiting(position, behind, waited_s, deadline_s)):
             return
         transport.pause(deadline_s - waited_s)
 
@@ -179,7 +178,7 @@ def wait_for_peers(
         waited_s = time.monotonic() - start
         if lacking <= 0 or waited_s >= deadline_s:
             return
-        if not on_wait(Waiting(position, ("unknown",) * lacking, 0, waited_s, deadline_s)):
+        if not on_wait(Waiting(position, ("unknown",) * lacking, waited_s, deadline_s)):
             return
         transport.pause(deadline_s - waited_s)
 

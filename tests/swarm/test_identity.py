@@ -192,6 +192,22 @@ def test_a_key_that_was_made_before_is_backed_up_at_the_next_start(tmp_path: Pat
     assert (tmp_path / "backup").read_bytes() == (tmp_path / "key").read_bytes()
 
 
+def test_the_backup_of_a_live_node_makes_nobody_else_that_node(tmp_path: Path) -> None:
+    live = open_identity(tmp_path / "key", tmp_path / "backup")
+    with pytest.raises(InputError, match=rf"identity file {tmp_path / 'backup'}: got 'in use by"):
+        open_identity(tmp_path / "other", tmp_path / "backup")
+    assert not (tmp_path / "other").exists()
+    live.close()
+
+
+def test_a_backup_that_holds_another_key_is_refused(tmp_path: Path) -> None:
+    open_identity(tmp_path / "key").close()
+    open_identity(tmp_path / "other").close()
+    with pytest.raises(InputError, match=rf"identity file {tmp_path / 'other'}: got 'the key of"):
+        open_identity(tmp_path / "key", tmp_path / "other")
+    open_identity(tmp_path / "key").close()
+
+
 def test_a_torn_key_names_the_backup_and_a_torn_backup_itself(tmp_path: Path) -> None:
     path, backup = tmp_path / "key", tmp_path / "backup"
     open_identity(path, backup).close()

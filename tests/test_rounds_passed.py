@@ -1,0 +1,84 @@
+"""Nodes that skip rounds, come too late, or are stopped at the end of one; in one process."""
+
+import pytest
+
+from jaxswarm import evaluations
+from jaxswarm.errors import InputError
+from jaxswarm.node import Node
+from jaxswarm.records import STAGES, Position, StageOutput
+from jaxswarm.swarm.exchange import Hub, LocalExchange
+from tests.playing import after_publishing, config_of, one_device, play, reports
+
+__all__ = ["one_device"]
+
+
+def two_others(hub: Hub, position: Position) -> list[LocalExchange]:
+    others = [LocalExchange(hub, name) for name in ("ben", "cat")]
+    for other in others:
+        other.announce(position, published=False)
+    return others
+
+
+def test_a_node_that_skips_every_second_round_is_saved_and_measured_as_often(tmp_path):
+    config = config_of(tmp_path, rounds=7)
+    config.output.checkpoint_stages, config.output.keep_checkpoints = 2 * len(STAGES), 9
+    config.evaluation.every_rounds = 2
+    config.swarm.stage_deadline_s = 0.1
+    hub = Hub()
+    others, exchange = two_others(hub, Position(0, 0)), LocalExchange(hub, "ann")
+
+    def two_ahead(output: StageOutput) -> None:
+        position = output.position.next()
+        for other in others:
+            ahead = position.round + (position.stage_index == 0)
+            other.announce(Position(ahead, position.stage_index), published=False)
+
+    after_publishing(exchange, two_ahead)
+    assert play(config, exchange)
+
+    told = reports(tmp_path)
+    assert sorted({report.position.round for report in told.stages}) == [0, 2, 4, 6]
+    assert [report.rounds for report in told.held_out] == [0, 3, 5, 7]
+    steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").glob("[0-9]*"))
+    assert steps == [rounds * len(STAGES) for rounds in (3, 5, 7)]
+
+
+def test_a_node_whose_rounds_the_swarm_has_behind_it_does_not_say_that_they_are_done(tmp_path):
+    config = config_of(tmp_path, rounds=2)
+    config.evaluation.questions = 0
+    hub = Hub()
+    two_others(hub, Position(9, 0))
+    with pytest.raises(InputError, match=r"rounds: got 2; expected more than 9.*--config\.rounds"):
+        play(config, LocalExchange(hub, "ann"))
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_node_that_is_stopped_while_it_measures_a_round_has_it_saved_and_measures_it_later(
+    tmp_path, monkeypatch
+):
+    config = config_of(tmp_path, rounds=2)
+    config.evaluation.every_rounds, config.evaluation.batch = 1, 4
+    config.output.checkpoint_stages = 99
+    nodes, measured = [], []
+    run, evaluate = Node.run, evaluations.evaluate
+
+    def noting(node: Node) -> bool:
+        nodes.append(node)
+        return run(node)
+
+    def stopping(*arguments):
+        measured.append(arguments)
+        if len(measured) == 2:
+            nodes[0].stop()
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "run", noting)
+        patch.setattr(evaluations, "evaluate", stopping)
+        assert not play(config, LocalExchange(Hub(), "solo"))
+    assert [report.rounds for report in reports(tmp_path).held_out] == [0]
+    steps = [int(path.name) for path in (tmp_path / "checkpoints").glob("[0-9]*")]
+    assert steps == [len(STAGES)]
+
+    assert play(config, LocalExchange(Hub(), "solo"))
+    assert [report.rounds for report in reports(tmp_path).held_out] == [0, 1, 2]
