@@ -55,10 +55,23 @@ def backend() -> str:
 
 def write(name: str, figures: dict[str, Any], about: dict[str, Any] | None = None) -> Path:
     """Writes `results/NAME.json` with the facts, `about` where given; returns its path."""
+    return save(name, {"facts": about or facts(), **figures})
+
+
+def save(name: str, document: dict[str, Any]) -> Path:
+    """Writes `results/NAME.json`, whose parts were measured at different times; returns its path.
+
+    Each has the facts of its own measurement.
+    """
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"facts": about or facts(), **figures}, indent=2) + "\n")
+    path.write_text(json.dumps(document, indent=2) + "\n")
     return path
+
+
+def kept(part: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """A part of an earlier document, with its own facts or, where it has none, the document's."""
+    return {"facts": document.get("facts"), **part} if part else {}
 
 
 def _cpu() -> str:

@@ -5,7 +5,8 @@
 Atheris (libFuzzer for Python, in the extra `fuzz`) drives it by the branches that an input
 reaches in jaxswarm; half of its mutations are ours: they take a record apart and change one part,
 so that what is malformed lies deep. Whatever a reader raises but a refusal ends the run and is
-shown. Figures go to results/fuzz.json; with --more as one more run beside those that are there.
+shown. Figures go to results/fuzz.json; with --more as one more run beside those that are there,
+each with the facts of its own measurement.
 """
 
 import argparse
@@ -32,16 +33,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="another one finds other inputs")
     parser.add_argument("--more", action="store_true", help="keep the runs written before")
     flags = parser.parse_args()
-    run = _fuzz(flags.inputs, flags.seconds, flags.seed)
+    run = {"facts": facts.facts(), **_fuzz(flags.inputs, flags.seconds, flags.seed)}
     results = facts.RESULTS / f"{NAME}.json"
-    runs = json.loads(results.read_text())["runs"] if flags.more and results.exists() else []
-    runs.append(run)
+    before = json.loads(results.read_text()) if flags.more and results.exists() else {"runs": []}
+    runs = [*(facts.kept(each, before) for each in before["runs"]), run]
     figures = {"inputs": sum(r["inputs"] for r in runs), "crashes": sum(r["crashed"] for r in runs)}
     outcomes: Counter[str] = Counter()
     for each in runs:
         outcomes.update(each["outcomes"])
     print(json.dumps(run, indent=2))
-    print(facts.write(NAME, {**figures, "outcomes": dict(sorted(outcomes.items())), "runs": runs}))
+    print(facts.save(NAME, {**figures, "outcomes": dict(sorted(outcomes.items())), "runs": runs}))
     return int(run["crashed"])
 
 

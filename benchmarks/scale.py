@@ -8,7 +8,7 @@ members is split long before thirty. Traffic is what loopback carried, so nothin
 `unshare --net sh -c 'ip link set lo up && python -m benchmarks.scale'` gives it one of its own.
 Simulated: benchmarks/scale_simulation.py says what of it is; once with the list in buckets, and
 once with one list for all, as it was before. Figures and a plot go to results/scale.json and
-scale.png; with --keep those of the other part that are there stay.
+scale.png; with --keep those of the other part that are there stay, with their own facts.
 """
 
 import argparse
@@ -73,8 +73,14 @@ def main() -> int:
             for name, limits in SIMULATED.items()
         }
     before = json.loads(results.read_text()) if flags.keep and results.exists() else {}
-    figures = {part: figures.get(part) or before.get(part, {}) for part in ("real", "simulated")}
-    path = facts.write(NAME, figures)
+    now = facts.facts()
+    figures = {
+        part: {"facts": now, **figures[part]}
+        if part in figures
+        else facts.kept(before.get(part, {}), before)
+        for part in ("real", "simulated")
+    }
+    path = facts.save(NAME, figures)
     draw(figures, path.with_suffix(".png"))
     print(f"figures: {path}")
     return 0
@@ -158,7 +164,10 @@ def simulated(
         node.traffic.largest_reply = 0
     stages, missed = (sum(getattr(n, what) for n in swarm.nodes) for what in ("stages", "missed"))
     swarm.dht.readers.clear()
-    swarm.run(seconds)
+    spread = 0
+    for _ in range(seconds):
+        swarm.run(1)
+        spread = max(spread, swarm.spread())
     stages = sum(node.stages for node in swarm.nodes) - stages
     missed = sum(node.missed for node in swarm.nodes) - missed
     spent = {
@@ -173,7 +182,7 @@ def simulated(
         "nodes": size,
         "depth_of_the_list": statistics.median(n.neighbourhood.home.depth for n in swarm.nodes),
         "stages": stages,
-        "spread_in_stages": swarm.spread(),
+        "largest_spread_in_stages": spread,
         "outputs_missing": round(missed / stages, 4),
         **spent,
         "largest_reply_bytes": max(node.traffic.largest_reply for node in swarm.nodes),
@@ -190,7 +199,8 @@ def draw(figures: Figures, path: Path) -> None:
     figure = Figure(figsize=(14, 7), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (part, kind, title) in zip(figure.subplots(2, 4).flat, PANELS, strict=True):
-        for name, rows in figures[part].items():
+        rows_by_name = {k: rows for k, rows in figures[part].items() if k != "facts"}
+        for name, rows in rows_by_name.items():
             points = [(row["nodes"], row[kind]) for row in rows]
             axes.plot(*zip(*points, strict=True), "o-", markersize=4, linewidth=1.2, label=name)
         axes.set_title(f"{part}: {title}", fontsize=9)
@@ -199,7 +209,7 @@ def draw(figures: Figures, path: Path) -> None:
         if part == "simulated":
             axes.set_xscale("log")
         axes.grid(alpha=0.3)
-        if figures[part]:
+        if rows_by_name:
             axes.legend(fontsize=7)
     figure.savefig(path, dpi=110)
 

@@ -250,7 +250,7 @@ class Simulation:
         self.nodes = [node for node in self.nodes if node.peer not in peers]
 
     def spread(self) -> int:
-        """How many stages lie between the last and the first of the nodes at work."""
+        """How many stages lie between the last and the first of the nodes at work, now."""
         at = [node.position for node in self.nodes if node.doing != "waiting"]
         steps = [position.round * len(STAGES) + position.stage_index for position in at]
-        return max(steps) - min(steps)
+        return max(steps, default=0) - min(steps, default=0)

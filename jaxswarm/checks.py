@@ -35,9 +35,13 @@ def _rows(config: Config) -> tuple[Row, ...]:
         ("stages.peers_in_prompt", _is_some, "1 (the node's own text alone) or more"),
         ("stages.max_peer_chars", _is_some, "1 or more"),
         ("generation.limit", _is_some, "1 or more"),
-        ("generation.prompt_buckets", _is_rising, "rising lengths above 0"),
+        (
+            "generation.prompt_buckets",
+            lambda buckets: _is_rising(buckets) and all(isinstance(P, int) for P in buckets),
+            "rising whole numbers above 0",
+        ),
         ("grpo.group", lambda count: count >= 2, "2 or more: GRPO compares them"),
-        ("grpo.eps_low", _is_part, "0 or more, and below 1"),
+        ("grpo.eps_low", lambda eps: 0 <= eps <= 1, "from 0 to 1 (clips nothing)"),
         ("grpo.eps_high", _is_not_below_0, "0 or more"),
         (
             "grpo.row_buckets",

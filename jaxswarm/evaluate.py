@@ -8,6 +8,7 @@ bar on stderr, and prints the figures as JSON, or writes them to --json FILE.
 
 import json
 import math
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,6 @@ from jaxswarm import assemble, flags, settings
 from jaxswarm.errors import InputError
 from jaxswarm.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
-from jaxswarm.report.files import unwritable
 
 
 def main() -> int:
@@ -35,9 +35,12 @@ def main() -> int:
         config = flags.parse(values, __doc__ or "")
         if values["checkpoint"].value:
             config.model.source = values["checkpoint"].value
+        file = Path(values["json"].value) if values["json"].value else None
+        if file:
+            _check(file)
         found = measure(config)
         document = json.dumps({"model": config.model.source, **_figures(found)}, indent=2)
-        _write(document, values["json"].value)
+        _write(document, file)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -70,14 +73,37 @@ def _figures(found: Evaluation) -> dict[str, float | None]:
     }
 
 
-def _write(document: str, path: str | None) -> None:
-    if path is None:
+def _check(file: Path) -> None:
+    """Whether the figures can be written, before anything is measured. Makes the directory.
+
+    Raises:
+      InputError: they can't.
+    """
+    remedy = "make it writable, or name another file by --json"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(file, error.strerror, remedy) from error
+    if os.path.isdir(file):
+        raise _unwritable(file, "a directory", remedy)
+    if not os.access(file if os.path.exists(file) else file.parent, os.W_OK):
+        raise _unwritable(file, "no right to write", remedy)
+
+
+def _write(document: str, file: Path | None) -> None:
+    if file is None:
         print(document)
         return
     try:
-        Path(path).write_text(document + "\n")
+        file.write_text(document + "\n")
     except OSError as error:
-        raise unwritable(Path(path), error) from error
+        print(document)
+        remedy = "take the figures from the standard output, where they stand in its place"
+        raise _unwritable(file, error.strerror, remedy) from error
+
+
+def _unwritable(file: Path, got: str | None, remedy: str) -> InputError:
+    return InputError(f"--json {file}", got=got, expected="to write it", remedy=remedy)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A whole node on a disk that fills up under it: one line, exit code 2, and it goes on later."""
+"""A disk that fills up under a node: one line, exit code 2, and it goes on later."""
 
 import os
 import subprocess
@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from configs import tiny
+from jaxswarm import assemble
+from jaxswarm.errors import InputError
 from jaxswarm.model.checkpoint_source import steps
+from jaxswarm.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[1]
 FLAGS = (
@@ -74,3 +78,23 @@ def test_a_node_ends_in_one_line_where_no_room_is_left_and_goes_on_where_there_i
     done = run(small_disk / "run", tmp_path / "xla")
     assert done.returncode == 0, done
     assert steps(small_disk / "run" / "checkpoints") == [6]
+
+
+def test_a_start_on_a_full_disk_is_one_clear_line_and_tears_no_tokenizer(small_disk: Path) -> None:
+    config = tiny.get_config()
+    config.output.directory = str(small_disk / "run")
+    source = assemble.model_source(config)
+    tokenizer = assemble.tokenizer(source)
+    saved = small_disk / "run" / "checkpoints" / "tokenizer"
+    saved.mkdir(parents=True)
+    (saved / "tokenizer.json").write_text("what was there")
+    ballast = fill(small_disk, leave=12 << 10)  # of the 32 KB that tokenizer.json has
+    with pytest.raises(InputError, match=r"tokenizer: got 'No space left.*free some space"):
+        assemble.checkpointer(config, source, tokenizer)
+    assert [path.name for path in saved.iterdir()] == ["tokenizer.json"]
+    assert (saved / "tokenizer.json").read_text() == "what was there"
+
+    ballast.unlink()
+    assemble.checkpointer(config, source, tokenizer).close()
+    assert len(list(saved.iterdir())) == 3
+    assert Tokenizer(saved).stop_tokens == tokenizer.stop_tokens

@@ -13,15 +13,16 @@ import pytest
 from configs import tiny
 from jaxswarm import assemble
 from jaxswarm.evaluate import main
+from tests.report.test_files import FULL, needs_full
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def figures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Runs the program with flags; returns the figures that it prints."""
+    """Runs the program with flags; returns the figures that it prints, None where nothing."""
 
-    def run(*flags: str) -> dict[str, Any]:
+    def run(*flags: str, code: int = 0) -> dict[str, Any] | None:
         words = [
             "jaxswarm.evaluate",
             f"--config={ROOT}/configs/tiny.py",
@@ -31,8 +32,11 @@ def figures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
             *flags,
         ]
         monkeypatch.setattr(sys, "argv", words)
-        assert main() == 0
-        return json.loads(capsys.readouterr().out)
+        assert main() == code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        assert (code == 0) == ("error: " not in printed.err)
+        return json.loads(printed.out) if printed.out else None
 
     return run
 
@@ -51,6 +55,27 @@ def test_the_embedded_model_and_its_checkpoint_get_the_same_figures(figures, tmp
     assert convert(flags) == 0
     checkpoint = figures(f"--checkpoint={target}")
     assert checkpoint == model | {"model": target, "sampled": None, "sampled_format": None}
+
+
+def test_the_file_for_the_figures_is_made_with_its_directory(figures, tmp_path):
+    file = tmp_path / "not" / "yet" / "figures.json"
+    assert figures(f"--json={file}") is None
+    assert json.loads(file.read_text())["questions"] == 16
+
+
+@pytest.mark.parametrize("name", ["directory", "file/figures.json", "file/deeper/figures.json"])
+def test_a_file_that_can_t_be_written_is_told_before_anything_is_measured(
+    figures, tmp_path, monkeypatch, name
+):
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("jaxswarm.evaluate.measure", lambda _: pytest.fail("it is measured"))
+    assert figures(f"--json={tmp_path / name}", code=2) is None
+
+
+@needs_full
+def test_figures_that_find_no_room_are_printed_in_place_of_the_file(figures):
+    assert figures(f"--json={FULL}", code=2)["questions"] == 16
 
 
 def test_the_weights_are_held_once_in_the_dtype_of_matmuls_and_nothing_beside_them():

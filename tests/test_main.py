@@ -61,6 +61,9 @@ def attempt(
         (["--config.mesh.data=1", "--config.mesh.tensor=8"], "query heads"),
         (["--config.mesh.data=8", "--config.stages.questions=12"], "questions of a round"),
         (["--config.generation.prompt_buckets=(128, 64)"], "prompt_buckets"),
+        (["--config.generation.prompt_buckets=(256.5, 512)"], "prompt_buckets"),
+        (["--config.generation.temperature=0.0"], "generation.temperature"),
+        (["--config.generation.top_k=1"], "generation.top_k"),
         (["--config.grpo.row_buckets=(0.5, 2)"], "row_buckets"),
         (["--config.generation.limit=0"], "generation.limit"),
         (["--config.evaluation.batch=0"], "evaluation.batch"),
@@ -89,7 +92,7 @@ def test_a_value_that_can_t_be_used(attempt, tmp_path, flags, named):
         ("stages.peers_in_prompt", 0),
         ("stages.max_peer_chars", 0),
         ("grpo.eps_low", -0.1),
-        ("grpo.eps_low", 1.0),
+        ("grpo.eps_low", 1.1),
         ("grpo.eps_high", -0.1),
         ("optimizer.learning_rate", 0.0),
         ("optimizer.learning_rate", float("nan")),
@@ -118,6 +121,22 @@ def test_a_number_that_no_run_can_use_is_named_with_the_flag_that_sets_it(key, v
         assemble.check_values(config)
     assert str(caught.value).startswith(f"{key}: got {value!r}; expected ")
     assert str(caught.value).endswith(f"; set --config.{key}")
+
+
+def test_a_schedule_that_ends_needs_a_run_whose_updates_are_known():
+    config = tiny.get_config()
+    config.optimizer.schedule = "cosine"
+    config.swarm.train_while_waiting = True
+    with pytest.raises(InputError, match=r"optimizer.schedule: got 'cosine'.*train_while_waiting"):
+        assemble.check_values(config)
+    for key, usual, fit in (
+        ("swarm.enabled", True, False),
+        ("swarm.mode", "stages", "sharing"),
+        ("swarm.train_while_waiting", True, False),
+    ):
+        config.update_from_flattened_dict({key: fit})
+        assemble.check_values(config)
+        config.update_from_flattened_dict({key: usual})
 
 
 def test_a_directory_without_a_name_is_not_the_present_one(attempt, tmp_path, monkeypatch):

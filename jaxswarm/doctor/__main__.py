@@ -66,8 +66,16 @@ def _model(config: flags.Config, found: list[ModelConfig]) -> Iterator[Finding]:
 
 def _data(config: flags.Config) -> Iterator[Finding]:
     data = assemble.data(config)
-    count = f"{len(data.train)} questions to learn from, {len(data.held_out)} held out"
-    yield Finding(Level.OK, "data", f"{config.data.source}, {count}")
+    found = f"{config.data.source}, {len(data.train)} questions to learn from, "
+    found += f"{len(data.held_out)} held out"
+    if data.skipped or data.repeated:
+        found += f" ({data.skipped} rows lack a question or a number, {data.repeated} repeat one)"
+    if data.skipped:
+        remedy = "see that data.question_column and data.answer_column are the right columns"
+        yield Finding(Level.WARNING, "data", found, remedy)
+    else:
+        yield Finding(Level.OK, "data", found)
+    assemble.check_data(config, data)
 
 
 def _devices(config: flags.Config, model: ModelConfig) -> Iterator[Finding]:

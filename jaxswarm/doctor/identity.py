@@ -16,13 +16,13 @@ def identity(path: Path, backup: Path | None) -> Iterator[Finding]:
     """Whether the key can be used and is the node's alone.
 
     Raises:
-      InputError: a file is no key.
+      InputError: a file is no key, or can't be looked at.
     """
-    if not path.exists():
-        if backup and backup.exists():
+    if not _is_there(path):
+        if backup and _is_there(backup):
             peer = _peer(backup)
             yield Finding(Level.OK, WHAT, f"{path} is lost; {peer} will be put back from {backup}")
-        elif not path.parent.exists():  # a first run has no identity to lose
+        elif not _is_there(path.parent):  # a first run has no identity to lose
             yield Finding(Level.OK, WHAT, f"none yet; made at the start, {path}")
         else:
             remedy = "if this node had one, put its backup back there; else a new one is made"
@@ -55,7 +55,7 @@ def _backup(path: Path, peer: str, backup: Path | None) -> Finding:
     if backup is None:
         remedy = f"cp -p {path} PLACE on another disk, or --config.swarm.identity_backup=PLACE"
         return Finding(Level.WARNING, what, "none of the identity is known here", remedy)
-    if not backup.exists():
+    if not _is_there(backup):
         return Finding(Level.OK, what, f"none yet; it is made at the start, {backup}")
     other = _peer(backup)
     if other != peer:
@@ -64,13 +64,27 @@ def _backup(path: Path, peer: str, backup: Path | None) -> Finding:
     return Finding(Level.OK, what, str(backup))
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return True
+
+
 def _peer(path: Path) -> str:
     try:
         return peer_id(parse(path, path.read_bytes()).public_key())
     except OSError as error:
-        raise InputError(
-            f"identity file {path}",
-            got=error.strerror,
-            expected="a readable key file",
-            remedy="check its rights",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"identity file {path}",
+        got=error.strerror,
+        expected="a readable key file",
+        remedy="check its rights",
+    )

@@ -12,10 +12,12 @@ import psutil
 from jax.sharding import Mesh
 from packaging.requirements import Requirement
 
+from jaxswarm.doctor import container
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.flags import Config
 from jaxswarm.learner.generate import prompt_pieces
 from jaxswarm.learner.micro_batches import pieces
+from jaxswarm.model.checkpoint_source import steps
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sharding import question_ways
 
@@ -135,24 +137,29 @@ def memory_had(mesh: Mesh) -> float:
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return psutil.virtual_memory().available / mesh.size
+    return min(psutil.virtual_memory().available, container.memory_left()) / mesh.size
 
 
 def disk(directory: Path, model: ModelConfig, keep: int) -> Iterator[Finding]:
-    """Whether the run's directory can be written, and has room for its checkpoints."""
-    there = directory.absolute()
-    while not there.exists():
+    """Whether the run's directory can be written, and has room for the checkpoints to come."""
+    there, checkpoints = directory.absolute(), directory / "checkpoints"
+    while not os.path.exists(there):  # Path's own raises below what may not be entered
         there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    to_fill = os.W_OK | os.X_OK
+    is_closed = os.path.exists(checkpoints) and not os.access(checkpoints, os.R_OK | to_fill)
+    if not there.is_dir() or not os.access(there, to_fill) or is_closed:
         remedy = "name another one by --config.output.directory, or make it writable"
         yield Finding(Level.FAILURE, "disk", f"{directory} can't be made or written", remedy)
         return
     free, one = shutil.disk_usage(there).free, STATE_BYTES * model.num_parameters
+    held = len(steps(checkpoints))
     found = f"{free / 1e9:.1f} GB free for {keep} checkpoints of {one / 1e9:.1f} GB and a new one"
+    if held:
+        found += f", {held} of them there"
     remedy = "free some space, or name another place by --config.output.directory"
     if free < one:
         yield Finding(Level.FAILURE, "disk", found, remedy)
-    elif free < (keep + 1) * one:
+    elif free < (keep + 1 - held) * one:
         yield Finding(Level.WARNING, "disk", found, f"{remedy}; or lower output.keep_checkpoints")
     else:
         yield Finding(Level.OK, "disk", found)

@@ -1,6 +1,7 @@
 """What a run came to, from the figures it left: correct also after any number of restarts."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from jaxswarm.records import STAGES
@@ -25,7 +26,7 @@ def summarise(reports: Reports, *, finished: bool) -> Summary:
         held_out_before=held_out[0].accuracy if held_out else None,
         held_out_after=held_out[-1].accuracy if len(held_out) > 1 else None,
         outputs_read=sum(report.outputs_read for report in reports.stages),
-        refused=reports.stages[-1].refused if reports.stages else {},
+        refused=_refused(reports.stages),
     )
 
 
@@ -34,6 +35,16 @@ def _by_stage(reports: Iterable[StageReport]) -> Mapping[str, float]:
     for report in reports:
         rewards[str(report.position.stage)].append(report.reward)
     return {stage: _mean(values) for stage, values in rewards.items() if values}
+
+
+def _refused(reports: Iterable[StageReport]) -> Mapping[str, int]:
+    """A report counts since the node started: where a count has fallen, all began anew."""
+    total, before = Counter[str](), Counter[str]()
+    for report in reports:
+        now = Counter(report.refused)
+        total += now - before if now >= before else now
+        before = now
+    return dict(total)
 
 
 def _mean(values: Iterable[float]) -> float:

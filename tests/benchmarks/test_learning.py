@@ -15,6 +15,8 @@ from benchmarks.learning.arms import ARMS
 from benchmarks.learning.lab import Lab, open_lab
 from benchmarks.learning.play import play
 from configs import tiny
+from jaxswarm.records import Stage
+from jaxswarm.report.files import read_lines
 from jaxswarm.report.journal import JOURNAL_FILE
 from jaxswarm.report.reports import METRICS_FILE, read_reports
 
@@ -97,8 +99,25 @@ def test_sharing_nothing_learns_as_solo_does_and_sharing_something_else_does_not
 @pytest.mark.timeout(900)
 def test_a_placebo_shows_texts_of_peers_that_do_not_answer_the_question(lab, tmp_path):
     played(lab, "placebo", tmp_path)
-    said = [(tmp_path / f"node-{n}" / JOURNAL_FILE).read_text() for n in range(3)]
-    assert all(text.count('"received"') == 2 * text.count('"published"') for text in said)
+    said: dict[tuple[Any, ...], dict[str, str]] = {}
+    shown: list[tuple[tuple[Any, ...], dict[str, str]]] = []
+    for node in range(3):
+        for _, line in read_lines(tmp_path / f"node-{node}" / JOURNAL_FILE):
+            assert line is not None
+            which = (line["peer"], line["round"], line["stage"])
+            texts = {reply["question_id"]: reply["text"] for reply in line["replies"]}
+            if line["kind"] == "published":
+                said[which] = texts
+            else:
+                shown.append((which, texts))
+    assert len(shown) == 2 * len(said) > 0
+    of_others = 0
+    for which, texts in shown:
+        own, is_answer = [*said[which].values()], which[2] == Stage.ANSWER
+        turned = [*own[1:], *own[:1]] if is_answer else own
+        assert texts == dict(zip(said[which], turned, strict=True))
+        of_others += is_answer and turned != own
+    assert of_others > 0
 
 
 def command(out: Path, *more: str) -> list[str]:

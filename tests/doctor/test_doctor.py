@@ -36,25 +36,6 @@ MEASURED = {
 """The flags of benchmarks/results/real_swarm.json, whose prompts were no longer than that."""
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> ConfigDict:
-    config = tiny.get_config()
-    config.swarm.enabled = False
-    config.mesh.fsdp, config.mesh.data = 1, -1
-    config.output.directory = str(tmp_path / "run")
-    return config
-
-
-@pytest.fixture(scope="module")
-def model() -> ModelConfig:
-    return sources.open_source(tiny.get_config().model.source).config
-
-
-@pytest.fixture(scope="module")
-def huge(model: ModelConfig) -> ModelConfig:
-    return dataclasses.replace(model, hidden_size=65_536, intermediate_size=262_144)
-
-
 def by_what(findings: Iterator[Finding] | list[Finding]) -> dict[str, Finding]:
     return {finding.what: finding for finding in findings}
 
@@ -181,23 +162,6 @@ def test_the_estimate_of_memory_knows_how_a_batch_is_cut_and_what_attention_take
     assert needed(1, 1, 8192) - needed(1, 1) > 3 * 3 * scores, "the square of a prompt's length"
 
 
-def test_a_disk_too_small_is_a_failure_and_one_too_small_for_all_a_warning(
-    tmp_path: Path, model: ModelConfig, huge: ModelConfig
-) -> None:
-    (finding,) = machine.disk(tmp_path / "run", huge, keep=2)
-    assert finding.level == Level.FAILURE
-    assert "GB free for 2 checkpoints of" in finding.found
-    (finding,) = machine.disk(tmp_path / "run", model, keep=10**9)
-    assert finding.level == Level.WARNING
-
-
-def test_a_directory_that_can_t_be_made_is_a_failure(tmp_path: Path, model: ModelConfig) -> None:
-    (tmp_path / "file").write_text("")
-    (finding,) = machine.disk(tmp_path / "file" / "run", model, keep=2)
-    assert finding.level == Level.FAILURE
-    assert "can't be made or written" in finding.found
-
-
 def test_an_identity_is_looked_at_from_every_side_and_nothing_is_made(tmp_path: Path) -> None:
     path, backup = tmp_path / "run" / "key", tmp_path / "backup"
     found = by_what(identity(path, None))["identity"]
@@ -305,6 +269,7 @@ def test_the_program_ends_with_its_verdict_in_seconds(
 ) -> None:
     command = [sys.executable, "-m", "jaxswarm.doctor", f"--config={ROOT}/configs/tiny.py"]
     directory = f"--config.output.directory={tmp_path / 'run'}"
+    began = time.monotonic()
     done = subprocess.run(
         [*command, directory, *flags],
         capture_output=True,
@@ -312,6 +277,7 @@ def test_the_program_ends_with_its_verdict_in_seconds(
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": ""},
     )
+    assert time.monotonic() - began < 60.0
     assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done
     assert (done.stdout + done.stderr).splitlines()[-1] == last
     assert "Traceback" not in done.stderr

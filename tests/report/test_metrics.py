@@ -1,4 +1,6 @@
+import contextlib
 import math
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,10 +9,12 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
+from jaxswarm.errors import InputError
 from jaxswarm.records import Position
 from jaxswarm.report.metrics import MetricsWriter, scalars
 from jaxswarm.report.reports import METRICS_FILE, HeldOutReport, StageReport, read_reports
 from tests.launch.stand_in_node import held_out, stage_report
+from tests.report.test_files import FULL, needs_full
 
 RESOLVE = replace(stage_report(Position(4, 2), 125.9), kl=0.03)
 
@@ -186,3 +190,26 @@ def test_a_line_that_is_no_report_is_counted_and_the_others_are_read(tmp_path: P
         file.write(line + "\n")
     reports = read_reports(tmp_path / METRICS_FILE)
     assert (reports.stages, reports.unreadable) == ((RESOLVE,), 1)
+
+
+@needs_full
+def test_a_disk_that_fills_up_under_the_curves_is_what_ends_the_run(tmp_path: Path):
+    writer = MetricsWriter(tmp_path)
+    (path,) = tmp_path.glob("events.out.tfevents.*")
+    (opened,) = (int(fd) for fd in os.listdir("/dev/fd") if leads_to(fd, path))
+    full, kept = os.open(FULL, os.O_WRONLY), os.dup(opened)
+    os.dup2(full, opened)
+    with (
+        pytest.raises(InputError, match=r"got 'No space left.*free some space"),
+        contextlib.closing(writer),
+    ):
+        writer.write(RESOLVE)
+    os.dup2(kept, opened)  # what the library still holds finds room when it goes
+    for fd in (full, kept):
+        os.close(fd)
+
+
+def leads_to(fd: str, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # of the listing itself
+        return os.path.samefile(f"/dev/fd/{fd}", path)
+    return False

@@ -22,7 +22,7 @@ def test_four_times_as_many_nodes_cost_each_node_no_more() -> None:
     assert many["members_remembered"] < 64
     for figures in (few, many):
         assert figures["stages"] >= 2 * figures["nodes"], "they play"
-        assert figures["spread_in_stages"] <= 3, "none is further than a round from another"
+        assert figures["largest_spread_in_stages"] <= 3, "none is further than a round from another"
         assert figures["outputs_missing"] < 0.1
         assert figures["readers_of_an_output"] < 32, "no place draws all of them"
 
