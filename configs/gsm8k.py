@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
     generation.limit = 512
     # Of sampling; above 0.
     generation.temperature = 1.0
-    # Keep the likeliest k tokens; 0: all. Truncation biases the importance ratio.
+    # Keep the likeliest k tokens, 2 or more; 0: all. Truncation biases the importance ratio.
     generation.top_k = 0
     # Keep the likeliest tokens that reach this probability; 1.0: all.
     generation.top_p = 1.0
@@ -92,7 +92,8 @@ def get_config() -> ConfigDict:
     optimizer = config.optimizer = ConfigDict()
     # Of AdamW, at its highest.
     optimizer.learning_rate = 1e-6
-    # After the warm-up: constant, or cosine down to 0 at the last of config.rounds.
+    # After the warm-up: constant, or cosine down to 0 after as many updates as config.rounds have.
+    # Not with swarm.train_while_waiting, which adds some.
     optimizer.schedule = "constant"
     # Updates until the learning rate is at its highest.
     optimizer.warmup_steps = 10

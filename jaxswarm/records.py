@@ -50,6 +50,8 @@ class Question:
     text: str
     gold: str
     """The right answer as a plain decimal number, normalised ("1080", "0.5", "-3")."""
+    spelling: str = ""
+    """How the data set writes that number, where it writes it otherwise ("1,080")."""
 
     @staticmethod
     def id_of(text: str) -> str:

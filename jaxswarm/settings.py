@@ -81,7 +81,7 @@ def dht(config: Config) -> DhtConfig:
 
 
 def node(config: Config, peer: str) -> NodeConfig:
-    """What the node itself is told. `assemble.check` has looked at it."""
+    """What the node itself is told. `assemble.check_values` has looked at it."""
     seed = config.seed if config.seed >= 0 else _seed_of(peer)
     return NodeConfig(
         name=Path(config.output.directory).name,
@@ -128,13 +128,17 @@ def sampling(config: Config) -> Sampling:
     """
     generation = config.generation
     made = Sampling(generation.temperature, generation.top_k, generation.top_p)
-    if made.temperature == 0:
-        raise InputError(
-            "generation.temperature",
-            got=0,
-            expected="above 0: a group of equal completions teaches nothing",
-            remedy="set --config.generation.temperature=1.0",
-        )
+    for key, got, is_greedy, expected, usual in (
+        ("temperature", made.temperature, made.temperature == 0, "above 0", 1.0),
+        ("top_k", made.top_k, made.top_k == 1, "0 (all), or 2 or more", 0),
+    ):
+        if is_greedy:
+            raise InputError(
+                f"generation.{key}",
+                got=got,
+                expected=f"{expected}: a group of equal completions teaches nothing",
+                remedy=f"set --config.generation.{key}={usual}",
+            )
     return made
 
 
@@ -161,9 +165,9 @@ def optimizer(config: Config) -> OptimizerConfig:
     """What updates the parameters.
 
     Raises:
-      InputError: a schedule that ends, in a run that does not.
+      InputError: a schedule that ends, in a run that does not, or that goes on after it.
     """
-    given = config.optimizer
+    given, swarm = config.optimizer, config.swarm
     if given.schedule == "cosine" and config.rounds == 0:
         raise InputError(
             "optimizer.schedule",
@@ -171,7 +175,16 @@ def optimizer(config: Config) -> OptimizerConfig:
             expected="a run with an end: rounds above 0",
             remedy="set --config.rounds, or --config.optimizer.schedule=constant",
         )
-    stages = 1 if config.swarm.mode == SHARING else len(STAGES)
+    trains_on = swarm.enabled and swarm.mode == STAGED and swarm.train_while_waiting
+    if given.schedule == "cosine" and trains_on:
+        raise InputError(
+            "optimizer.schedule",
+            got="cosine",
+            expected="a run whose updates are known: no swarm.train_while_waiting",
+            remedy="set --config.swarm.train_while_waiting=False, "
+            "or --config.optimizer.schedule=constant",
+        )
+    stages = 1 if swarm.mode == SHARING else len(STAGES)
     return OptimizerConfig(
         learning_rate=given.learning_rate,
         schedule=given.schedule,

@@ -125,8 +125,9 @@ def test_a_number_that_no_run_can_use_is_named_with_the_flag_that_sets_it(key, v
 
 def test_a_schedule_that_ends_needs_a_run_whose_updates_are_known():
     config = tiny.get_config()
-    config.optimizer.schedule = "cosine"
-    config.swarm.train_while_waiting = True
+    config.update_from_flattened_dict(
+        {"optimizer.schedule": "cosine", "swarm.train_while_waiting": True}
+    )
     with pytest.raises(InputError, match=r"optimizer.schedule: got 'cosine'.*train_while_waiting"):
         assemble.check_values(config)
     for key, usual, fit in (

@@ -20,8 +20,9 @@ as in DeepSeekMath (arXiv 2402.03300, its eq. 3 and 4; Dᵢₜ is the "k3" estim
 
 Completions of other models can stand in a group; what they drew with is not known, and their π_old
 is NaN. Those better than their group's mean are learnt from with ρ = 1 at each update: a likelihood
-ratio would weigh least what this model does not know yet. The others only count in the mean: to
-push down what this model would not say drives it anywhere.
+ratio would weigh least what this model does not know yet. The others count in the mean and the
+scale of rewards alone, and neither in N nor in |oⱼ|: to push down what this model would not say
+drives it anywhere.
 
 Deviations, all on purpose: standard deviations are those of a sample (n−1), as in TRL, so that
 runs compare; a group whose rewards are all equal has advantage exactly 0 whatever the scale; π_old
@@ -44,8 +45,14 @@ def is_uniform(reward_QxG: jax.Array) -> jax.Array:
     return jnp.max(reward_QxG, axis=1) == jnp.min(reward_QxG, axis=1)
 
 
-def advantages(reward_QxG: jax.Array, scale: str) -> jax.Array:
-    """[Q, G] float32; `scale` is one of `ADVANTAGE_SCALES`."""
+def advantages(reward_QxG: jax.Array, scale: str, counts_QxG: jax.Array | None = None) -> jax.Array:
+    """[Q, G] float32.
+
+    Args:
+      reward_QxG: of each completion.
+      scale: one of `ADVANTAGE_SCALES`.
+      counts_QxG: bool, False for a row that only fills up the batch; None: there is none.
+    """
     reward_QxG = reward_QxG.astype(jnp.float32)
     centred_QxG = reward_QxG - jnp.mean(reward_QxG, axis=1, keepdims=True)
     # Rounding leaves a uniform group a little off its mean, and a scale near 0 would blow that up.
@@ -53,7 +60,7 @@ def advantages(reward_QxG: jax.Array, scale: str) -> jax.Array:
     if scale == "group":
         return centred_QxG / (jnp.std(reward_QxG, axis=1, keepdims=True, ddof=1) + _EPSILON)
     if scale == "batch":
-        return centred_QxG / (jnp.std(reward_QxG, ddof=1) + _EPSILON)
+        return centred_QxG / (jnp.std(reward_QxG, ddof=1, where=counts_QxG) + _EPSILON)
     assert scale == "none", scale
     return centred_QxG
 
@@ -62,7 +69,7 @@ def token_weights(length_QxG: jax.Array, width: int, limit: int, loss: str) -> j
     """wᵢₜ of the whole batch, [Q, G, width]; 0 past each completion's length.
 
     Args:
-      length_QxG: int32, tokens of each completion; 0 for a row that only fills up the batch.
+      length_QxG: int32, tokens of each completion; 0 for one that has no part in the loss.
       width: C, the arrays' width, at least the longest length.
       limit: the longest completion that the sampler would have drawn.
       loss: one of `LOSSES`.
@@ -78,8 +85,8 @@ def token_weights(length_QxG: jax.Array, width: int, limit: int, loss: str) -> j
 
 
 def teaches(old_logprob_QxGxC: jax.Array, advantage_QxG: jax.Array) -> jax.Array:
-    """[Q, G, C] bool: the token has a part in the loss. False for worse ones of other models."""
-    return ~jnp.isnan(old_logprob_QxGxC) | (advantage_QxG[..., None] > 0)
+    """[Q, G] bool: the completion has a part in the loss. False for worse ones of other models."""
+    return ~jnp.all(jnp.isnan(old_logprob_QxGxC), axis=-1) | (advantage_QxG > 0)
 
 
 class TokenLoss(NamedTuple):

@@ -22,7 +22,8 @@ class Rows(NamedTuple):
     advantage_QxG: jax.Array
     weight_QxGxC: jax.Array
     share_QxGxC: jax.Array
-    """1 / tokens of the whole batch, 0 past a completion's length: for means of metrics."""
+    """1 / tokens of the whole batch that have a part in the loss, 0 for all others: for means of
+    metrics."""
     packing: Packing | None
 
 

@@ -83,7 +83,7 @@ class Batch(NamedTuple):
     token_QxGxC: jax.Array
     length_QxG: jax.Array
     logprob_QxGxC: jax.Array
-    """The sampler's; NaN where another model drew the token."""
+    """The sampler's; NaN all along a completion that another model drew."""
     reward_QxG: jax.Array
     packing: Packing | None = None
     """Of the completions into fewer rows, for the passes that learn. Only where micro-batches cut
@@ -91,14 +91,15 @@ class Batch(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """Float32 scalars, means over the tokens of the batch, of the last update on it."""
+    """Float32 scalars, means over the tokens that have a part in the loss, of the last update."""
 
     loss: jax.Array
     kl: jax.Array
     clip_fraction: jax.Array
     entropy: jax.Array
     sampler_gap: jax.Array
-    """Mean |log-prob here - the sampler's|: on a first update, what the two programs differ by."""
+    """Mean |log-prob here - the sampler's| over the tokens that it drew, 0 where it drew none: on a
+    first update, what the two programs differ by."""
     grad_norm: jax.Array
     """Before the clip."""
 
@@ -125,6 +126,7 @@ def train_step(
     Q = batch.token_QxGxC.shape[0]
     cut_into = micro_batches.pieces(config.micro_batches, Q, question_ways(Q))
     rows = _rows(config, batch)
+    all_per_own = _all_per_own(rows)
 
     def loss(params: nnx.State, rows: Rows) -> tuple[jax.Array, StepMetrics]:
         return _loss(graph, config, params, reference, rows)
@@ -134,7 +136,9 @@ def train_step(
         with jax.named_scope(OPTIMIZER):
             changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, changes)
-            metrics = metrics._replace(grad_norm=optax.global_norm(grads))
+            metrics = metrics._replace(
+                grad_norm=optax.global_norm(grads), sampler_gap=metrics.sampler_gap * all_per_own
+            )
         return TrainState(params, opt_state, state.step + 1), metrics
 
     if config.updates == 1:
@@ -146,18 +150,29 @@ def train_step(
 def _rows(config: GRPOConfig, batch: Batch) -> Rows:
     """What of a batch stays the same over all updates on it."""
     C = batch.token_QxGxC.shape[-1]
-    advantage_QxG = grpo.advantages(batch.reward_QxG, config.advantage_scale)
-    weight_QxGxC = grpo.token_weights(batch.length_QxG, C, config.limit, config.loss)
+    advantage_QxG = grpo.advantages(batch.reward_QxG, config.advantage_scale, batch.length_QxG > 0)
+    teaches_QxG = grpo.teaches(batch.logprob_QxGxC, advantage_QxG)
+    length_QxG = jnp.where(teaches_QxG, batch.length_QxG, 0)
     return Rows(
         batch.prompt_QxP,
         batch.prompt_length_Q,
         batch.token_QxGxC,
         batch.logprob_QxGxC,
         advantage_QxG,
-        weight_QxGxC * grpo.teaches(batch.logprob_QxGxC, advantage_QxG),
-        grpo.token_weights(batch.length_QxG, C, config.limit, "dapo"),
+        grpo.token_weights(length_QxG, C, config.limit, config.loss),
+        grpo.token_weights(length_QxG, C, config.limit, "dapo"),
         batch.packing,
     )
+
+
+def _all_per_own(rows: Rows) -> jax.Array:
+    """Tokens that have a part in the loss, per token of them that the sampler drew.
+
+    It makes a mean over the first, with zeros for the others, one over the second.
+    """
+    has_part_QxGxC = rows.share_QxGxC > 0
+    own_QxGxC = has_part_QxGxC & ~jnp.isnan(rows.old_logprob_QxGxC)
+    return jnp.sum(has_part_QxGxC) / jnp.maximum(jnp.sum(own_QxGxC), 1)
 
 
 def _loss(

@@ -19,8 +19,20 @@ class _Head(NamedTuple):
 
     shards: int
     """Devices that the vocabulary lies on: each cuts its own part, and no slice leaves one."""
+    rows: int
+    """Tokens of a device's part."""
     slices: int
     temperature: float
+
+    @property
+    def width(self) -> int:
+        """Rows of a slice; the last slice of a part may have fewer of its own."""
+        return -(-self.rows // self.slices)
+
+    @property
+    def spare(self) -> int:
+        """Rows that fill up the last slice."""
+        return self.slices * self.width - self.rows
 
 
 class _Statistics(NamedTuple):
@@ -56,8 +68,10 @@ def token_logprobs(
       logprob_QxGxC and entropy_QxGxC, float32, the latter without gradient.
     """
     shards = _shards(len(head_VxD))
-    slices = _slices(len(head_VxD) // shards, vocab_slice)
-    layout = _Head(shards, slices, temperature)
+    rows = len(head_VxD) // shards
+    layout = _Head(shards, rows, _slices(rows, vocab_slice), temperature)
+    if layout.spare:
+        head_VxD = _filled(layout, head_VxD)
     # One axis T of all tokens: XLA would copy the operands of a matmul that contracts several.
     hidden_TxD = hidden_QxGxCxD.reshape(-1, head_VxD.shape[1])
     found = _token_logprobs(layout, hidden_TxD, head_VxD, token_QxGxC.reshape(-1))
@@ -73,10 +87,20 @@ def _shards(vocabulary: int) -> int:
     return mesh.shape[axis] if vocabulary % mesh.shape[axis] == 0 else 1
 
 
-def _slices(vocabulary: int, at_most: int) -> int:
-    """The fewest equal slices of no more than that."""
-    fewest = -(-vocabulary // at_most)
-    return next(count for count in range(fewest, vocabulary + 1) if vocabulary % count == 0)
+def _slices(rows: int, at_most: int) -> int:
+    """The fewest equal slices of no more than that; where those are many, the fewest.
+
+    Equal ones need no copy of the head, but a prime number of rows has none but slices of one row.
+    """
+    fewest = -(-rows // at_most)
+    return next((count for count in range(fewest, 2 * fewest + 1) if rows % count == 0), fewest)
+
+
+def _filled(layout: _Head, head: jax.Array) -> jax.Array:
+    """The head with rows of zeros behind each device's part, for whole slices."""
+    of_parts = head.reshape(layout.shards, layout.rows, -1)
+    filled = jnp.pad(of_parts, ((0, 0), (0, layout.spare), (0, 0)))
+    return filled.reshape(-1, head.shape[1])
 
 
 def _cut(layout: _Head, head: jax.Array) -> jax.Array:
@@ -90,11 +114,17 @@ def _logits(
     """Slice `index` of the head [W, D], its tempered logits [T, W], its token ids [W]."""
     piece = jax.lax.dynamic_index_in_dim(_cut(layout, head), index, 1, keepdims=False)
     shards, width, D = piece.shape
-    first_of_shard = jnp.arange(shards) * layout.slices * width
+    first_of_shard = jnp.arange(shards) * layout.rows
     id_W = (first_of_shard[:, None] + index * width + jnp.arange(width)).reshape(-1)
     piece_WxD = piece.reshape(-1, D)
     logits = jnp.einsum("td,wd->tw", hidden, piece_WxD, preferred_element_type=jnp.float32)
-    return piece_WxD, logits / layout.temperature, id_W
+    logits /= layout.temperature
+    if layout.spare:
+        is_token_W = jnp.tile(index * width + jnp.arange(width) < layout.rows, shards)
+        # The least number, not -inf: times a weight of 0 it must be 0.
+        logits = jnp.where(is_token_W, logits, jnp.finfo(logits.dtype).min)
+        id_W = jnp.where(is_token_W, id_W, -1)
+    return piece_WxD, logits, id_W
 
 
 def _primal(

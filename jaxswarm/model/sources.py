@@ -36,7 +36,7 @@ def open_source(name: str) -> Source:
         return open_gguf(path)
     if path.is_dir():
         return _open_directory(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(".gguf"):
+    if not _is_hub_id(name):
         raise InputError(
             "model source",
             got=name,
@@ -49,9 +49,15 @@ def open_source(name: str) -> Source:
 def look_up(name: str) -> ModelConfig:
     """The config alone of what `open_source` opens: nothing large is fetched. Raises like it."""
     path = Path(name).expanduser()
-    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if path.exists() or not _is_hub_id(name):
         return open_source(name).config
     return _download(name, weights=False)[1]
+
+
+def _is_hub_id(name: str) -> bool:
+    """OWNER/NAME; anything else was meant as a path."""
+    is_path = name.startswith((".", "/", "~")) or name.endswith(".gguf")
+    return name.count("/") == 1 and not is_path
 
 
 def _open_directory(path: Path) -> Source:

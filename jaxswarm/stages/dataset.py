@@ -120,7 +120,11 @@ def round_questions(
 
 def gold_of(answer: object) -> str | None:
     """The gold answer in a data set's answer column, normalised; None where it is no number."""
-    return None if answer is None else normalise(str(answer).rsplit(GOLD_MARK, 1)[-1])
+    return None if answer is None else normalise(_spelling_of(answer))
+
+
+def _spelling_of(answer: object) -> str:
+    return str(answer).rsplit(GOLD_MARK, 1)[-1].strip()
 
 
 def _is_held_out(question: Question) -> bool:
@@ -154,11 +158,13 @@ class _Pool:
 
     def _question(self, row: sources.Row) -> Question | None:
         text = str(row.get(self._question_column) or "").strip()
-        gold = gold_of(row.get(self._answer_column))
+        answer = row.get(self._answer_column)
+        gold = gold_of(answer)
         if not text or gold is None:
             self.skipped += 1
             return None
-        question = Question(Question.id_of(text), text, gold)
+        spelling = _spelling_of(answer)
+        question = Question(Question.id_of(text), text, gold, spelling if spelling != gold else "")
         if question.id in self._seen:
             self.repeated += 1
             return None

@@ -5,7 +5,7 @@ wrong on purpose. Each is a small total function of the completion and of the sa
 corrected ones (rewards.py), in the published units: a criterion can be below 0 or far above its
 weight.
 
-    answer   correctness            2.0   what stands in the answer tag is gold, letter by letter
+    answer   correctness            2.0   the answer tag holds the data set's gold, letter by letter
              integer                0.5   it is digits alone, by str.isdigit: "²" is, "-16" is not
              strict_format          0.5   the form with each tag on a line, and one line in each
              soft_format            0.5   the form with each tag and its content on one line
@@ -62,8 +62,9 @@ def content(text: str, tag: str) -> str:
 
 
 def correctness(completion: str, discussion: Discussion) -> float:
-    """1 if the answer tag holds gold, letter by letter."""
-    return float(content(completion, "answer") == discussion.question.gold)
+    """1 if the answer tag holds gold as the data set writes it, letter by letter."""
+    question = discussion.question
+    return float(content(completion, "answer") == (question.spelling or question.gold))
 
 
 def integer(completion: str, discussion: Discussion) -> float:  # noqa: ARG001

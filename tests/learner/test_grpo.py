@@ -27,6 +27,13 @@ def test_batch_scale_divides_by_the_sample_deviation_of_all_rewards():
     np.testing.assert_allclose(got, [[0.5 / 1.5001, -0.5 / 1.5001], [0, 0]], rtol=1e-6)
 
 
+def test_batch_scale_leaves_out_rows_that_only_fill_up():
+    # (3, 0, 0, 1): mean 1, squares add up to 6, over 3: deviation sqrt 2.
+    reward = jnp.array([[3.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    got = grpo.advantages(reward, "batch", jnp.array([[True] * 2, [True] * 2, [False] * 2]))
+    np.testing.assert_allclose(got[0], np.array([1.5, -1.5]) / (math.sqrt(2) + 1e-4), rtol=1e-6)
+
+
 @pytest.mark.parametrize("scale", grpo.ADVANTAGE_SCALES)
 def test_a_group_of_equal_rewards_has_advantage_exactly_zero(scale):
     # Three times 0.7 has a mean that float32 rounds away from 0.7.
@@ -107,6 +114,5 @@ def test_a_token_that_another_model_drew_has_ratio_1_and_its_gradient_is_the_adv
 
 def test_of_other_models_completions_those_above_the_mean_teach():
     old = jnp.array([[[-1.0], [jnp.nan], [jnp.nan], [jnp.nan]]])
-    assert grpo.teaches(old, jnp.array([[-1.0, 0.5, 0.0, -0.5]])).tolist() == [
-        [[True], [True], [False], [False]]
-    ]
+    taught = grpo.teaches(old, jnp.array([[-1.0, 0.5, 0.0, -0.5]]))
+    assert taught.tolist() == [[True, True, False, False]]

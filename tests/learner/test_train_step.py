@@ -150,15 +150,16 @@ def test_a_batch_of_uniform_groups_changes_nothing(split, batch):
 
 
 def test_rows_of_length_0_weigh_nothing(split, batch):
-    other = batch.token_QxGxC.copy()
-    other[3] = (other[3] + 1) % 96
     lengths = batch.length_QxG.copy()
     lengths[3] = 0
-    results = [
-        step(split, batch._replace(token_QxGxC=tokens, length_QxG=lengths), tiny.grpo(loss="grpo"))
-        for tokens in (batch.token_QxGxC, other)
-    ]
-    assert_same_tree(results[0][0].params, results[1][0].params, atol=0, rtol=0)
+    filled = batch._replace(length_QxG=lengths)
+    tokens, rewards = batch.token_QxGxC.copy(), batch.reward_QxG.copy()
+    tokens[3] = (tokens[3] + 1) % 96
+    rewards[3] = 9 - 2 * rewards[3]
+    other = filled._replace(token_QxGxC=tokens, reward_QxG=rewards)
+    config = tiny.grpo(loss="grpo", advantage_scale="batch")
+    one, same = (step(split, each, config)[0] for each in (filled, other))
+    assert_same_tree(one.params, same.params, atol=0, rtol=0)
 
 
 def test_two_updates_on_a_batch_are_two_steps(split, batch):
@@ -181,8 +182,13 @@ def test_on_the_sampler_s_own_log_probs_nothing_is_clipped_and_the_gap_is_roundi
     assert metrics.sampler_gap < 1e-5
 
 
-def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_good(split, batch):
-    config = tiny.grpo(loss="dr_grpo")
+@pytest.mark.parametrize(
+    ("loss", "micro_batches"), [("dapo", 1), ("grpo", 1), ("dr_grpo", 4)], ids=str
+)
+def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_good(
+    split, batch, loss, micro_batches
+):
+    config = tiny.grpo(loss=loss, micro_batches=micro_batches)
     drawn_now = tiny.chosen(
         tiny.plain_logprobs(nnx.merge(*split), batch.token_QxGxC), batch.token_QxGxC
     )
@@ -194,11 +200,19 @@ def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_go
     got, metrics = step(split, batch._replace(logprob_QxGxC=logprob), config)
     logprob = np.where(others[:, None], drawn_now, batch.logprob_QxGxC)
     lengths = np.where(others & ~good, 0, batch.length_QxG)
-    fewer, _ = step(split, batch._replace(logprob_QxGxC=logprob, length_QxG=lengths), config)
-    share = np.mean(lengths > 0)  # that loss is a mean over completions of any length above 0
-    expected = jax.tree.map(lambda old, new: old + share * (new - old), split[1], fewer.params)
-    assert_same_tree(got.params, expected, atol=1e-5, rtol=1e-4)
-    assert np.isfinite(metrics.sampler_gap)
+    fewer, same = step(split, batch._replace(logprob_QxGxC=logprob, length_QxG=lengths), config)
+    assert_same_tree(got.params, fewer.params, atol=1e-5, rtol=1e-4)
+    gap = np.abs(drawn_now - batch.logprob_QxGxC)
+    is_own = ~others[:, None] & (np.arange(10) < batch.length_QxG[..., None])
+    expected = same._replace(sampler_gap=np.mean(gap[is_own]))
+    assert_same_tree(metrics, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_where_the_sampler_drew_nothing_its_gap_is_0(split, batch):
+    foreign = batch._replace(logprob_QxGxC=np.full_like(batch.logprob_QxGxC, np.nan))
+    _, metrics = step(split, foreign, tiny.grpo())
+    assert metrics.sampler_gap == 0
+    assert metrics.grad_norm > 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from jaxswarm.errors import InputError
 from jaxswarm.model import weights
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.model.sources import open_source
+from jaxswarm.model.sources import look_up, open_source
 from tests.model import small_hub, tiny_gguf
 
 NAMED_BY = "what named it: --config.model.source, --checkpoint or --source"
@@ -161,9 +162,12 @@ def test_an_index_that_names_a_missing_file_is_one_clear_line(make_model, tmp_pa
     assert_refused(tmp_path, "safetensors")
 
 
-@pytest.mark.parametrize("name", ["./absent", "/absent/model", "absent.gguf", "a/b/c", "absent"])
-def test_a_path_that_is_not_there_is_not_asked_of_the_hub(name):
-    assert_refused(name, f"there is no such path: correct {NAMED_BY}")
+@pytest.mark.parametrize("read", [open_source, look_up])
+@pytest.mark.parametrize(
+    "name", ["./absent", "/absent/model", "absent.gguf", "models/absent.gguf", "a/b/c", "absent"]
+)
+def test_a_path_that_is_not_there_is_not_asked_of_the_hub(name, read):
+    assert_refused(name, f"there is no such path: correct {NAMED_BY}", read)
 
 
 OPEN = """
@@ -238,8 +242,10 @@ def test_an_unreachable_hub_names_the_flags_for_a_local_model(tmp_path, environm
     assert "\n" not in printed
 
 
-def assert_refused(name: Path | str, named: str) -> None:
+def assert_refused(
+    name: Path | str, named: str, read: Callable[[str], object] = open_source
+) -> None:
     with pytest.raises(InputError) as caught:
-        open_source(str(name))
+        read(str(name))
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxswarm.records import Discussion, PeerText, Question, Stage
-from jaxswarm.stages import published, registry
+from jaxswarm.stages import dataset, published, registry
 from jaxswarm.stages.tags import REPLY_TAGS
 
 CASES = Path(__file__).parents[2].parent / "shared" / "fixtures" / "published_rewards.jsonl"
@@ -43,6 +43,22 @@ def test_every_value_is_the_published_one():
         score = plans[Stage(case["stage"])].score(case["completion"], discussion_of(case))
         assert dict(score.parts) == pytest.approx(case["rewards"], abs=1e-6), case["completion"]
         assert score.total == pytest.approx(case["total"], abs=1e-6)
+
+
+@pytest.mark.parametrize("stage", [Stage.ANSWER, Stage.RESOLVE])
+def test_gold_is_compared_as_the_data_set_writes_it(tmp_path, stage):
+    for split in ("train", "test"):
+        line = {"question": f"How many? ({split})", "answer": "1,000+80=1,080\n####  1,080 "}
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(line) + "\n")
+    (question,) = dataset.load(str(tmp_path)).train
+    assert question.gold == "1080"
+    plan = registry.plans("full", "published")[stage]
+    name = {Stage.ANSWER: "correctness", Stage.RESOLVE: "final_correctness"}[stage]
+    worth = [
+        plan.score(f"<answer>{answer}</answer>", Discussion(question)).parts[name]
+        for answer in ("1,080", "1080", "1,080.0", "")
+    ]
+    assert worth == [2.0, 0.0, 0.0, 0.0]
 
 
 def test_the_soft_form_is_the_published_pattern():
