@@ -23,6 +23,8 @@ ended on request without the stage that was running. 128 + the signal: ended at 
 STAGE_ENDS_WITHIN_S = 22.0
 """A request is met within 30 s: then there are still some to leave the swarm."""
 LEAVES_WITHIN_S = 6.0
+CLEARS_WITHIN_S = 1.0
+"""A terminal may hang, or whoever holds its lock."""
 SAME_REQUEST_S = 1.0
 """Two signals within a second are one: coreutils' `timeout` signals a process, then its group."""
 
@@ -39,7 +41,15 @@ class Ending:
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
         self._leave: Callable[[], None] = _do_nothing
+        self._clear: Callable[[], None] = _do_nothing
         self._asked: StoppedError | None = None
+
+    def clears(self, clear: Callable[[], None]) -> None:
+        """From now on there is a live line, which `clear` takes away, from another thread.
+
+        Where the process ends at once, nobody else would do so before the last line is said.
+        """
+        self._clear = clear
 
     def of(self, stop: Callable[[], None], leave: Callable[[], None]) -> None:
         """From now on there is a node to ask.
@@ -62,9 +72,7 @@ class Ending:
         """Listens to the signals. To be entered in the main thread."""
         here, there = socket.socketpair()
         there.setblocking(False)
-        # Who ignores a signal (nohup: SIGHUP) goes on ignoring it.
-        heard = [s for s in _SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self._ask) for number in heard}
+        before = {number: signal.signal(number, self._ask) for number in heard()}
         # The main thread runs no Python while the device computes, so another one keeps the time.
         fd_before = signal.set_wakeup_fd(there.fileno())
         watch = threading.Thread(target=self._watch, args=(here,), name="ending", daemon=True)
@@ -99,18 +107,28 @@ class Ending:
                 return
             first = min(first, time.monotonic())
             if time.monotonic() - first > SAME_REQUEST_S:
-                _exit(128 + signals[-1], "ended at once, as asked for the second time")
+                self._exit(128 + signals[-1], "ended at once, as asked for the second time")
             here.settimeout(max(0.1, first + STAGE_ENDS_WITHIN_S - time.monotonic()))
 
     def _leave_without_the_stage(self) -> None:
-        leave = threading.Thread(target=self._leave, daemon=True)
-        leave.start()
-        leave.join(LEAVES_WITHIN_S)
-        _exit(
+        _within(LEAVES_WITHIN_S, self._leave)
+        self._exit(
             UNFINISHED_STAGE,
             f"stopped on request without the stage that was running: it did not end within "
             f"{STAGE_ENDS_WITHIN_S:.0f} s; the same command goes on from the last whole checkpoint",
         )
+
+    def _exit(self, code: int, line: str) -> None:
+        """Ends the process from any thread. Its daemon sees that and ends too."""
+        _within(CLEARS_WITHIN_S, self._clear)
+        # Not by way of the live line, which may still be there if it could not be taken away.
+        _within(CLEARS_WITHIN_S, lambda: print(line, file=sys.__stderr__, flush=True))
+        os._exit(code)
+
+
+def heard() -> list[signal.Signals]:
+    """The signals that ask for an end. Who ignores one (nohup: SIGHUP) goes on ignoring it."""
+    return [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def cause(error: Exception) -> str:
@@ -127,11 +145,12 @@ def cause(error: Exception) -> str:
     )
 
 
-def _exit(code: int, line: str) -> None:
-    """Ends the process from any thread. Its daemon sees that and ends too."""
-    print(line, file=sys.stderr, flush=True)
-    os._exit(code)
+def _within(seconds: float, act: Callable[[], None]) -> None:
+    """Does it in another thread, and waits no longer for it."""
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def _do_nothing() -> None:
-    """Before there is a swarm to leave."""
+    """Before there is a swarm to leave, or a line to take away."""

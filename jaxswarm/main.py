@@ -7,11 +7,12 @@ The config file lists every key with its unit. Every end has a line of cause and
 import sys
 import traceback
 
-from jaxswarm import memory
+from jaxswarm import memory, readers
 from jaxswarm.ending import BUG, DONE, UNUSABLE, Ending, StoppedError, cause
 from jaxswarm.errors import InputError
 
 
+@readers.may_leave()
 def main() -> int:
     """Returns the exit code."""
     ending = Ending()

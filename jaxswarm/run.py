@@ -39,6 +39,7 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(directory))
         status = stack.enter_context(StatusLine(directory))
+        ending.clears(status.close)
         plans, dataset = assemble.plans(config), assemble.data(config)
         assemble.check_data(config, dataset)
         source = assemble.model_source(config)

@@ -3,11 +3,13 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from terminals import Terminal
 
-from jaxswarm.ending import cause
+from jaxswarm.ending import UNFINISHED_STAGE, cause
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +29,67 @@ def test_a_bug_s_last_line_names_it_and_what_to_do(error: Exception, named: str)
     assert line.startswith("error: ")
     assert "\n" not in line
     assert "same command" in line
+
+
+ENDED_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from jaxswarm import ending as ending_module, readers
+from jaxswarm.records import Position
+from jaxswarm.report.status import StatusLine
+from tests.launch.stand_in_node import status_of
+
+@readers.may_leave()
+def main():
+    ending_module.STAGE_ENDS_WITHIN_S = {stage_ends_within_s}
+    ending = ending_module.Ending()
+    with ending.requests(), StatusLine(Path(sys.argv[1])) as line:
+        ending.clears(line.close)
+        ending.of(lambda: None, lambda: None)
+        line.update(status_of("node-0", Position(0, 0), 1))
+        while True:
+            {does}
+
+main()
+"""
+
+AS_ASKED = "ended at once, as asked for the second time"
+WITHOUT_THE_STAGE = "stopped on request without the stage that was running"
+
+
+def ask_twice(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.5)  # within a second the two would count as one
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("stage_ends_within_s", "code", "last"),
+    [(22.0, 128 + signal.SIGINT, AS_ASKED), (0.5, UNFINISHED_STAGE, WITHOUT_THE_STAGE)],
+)
+def test_ended_at_once_the_live_line_is_gone_and_the_cause_is_the_last_line(
+    tmp_path: Path, stage_ends_within_s: float, code: int, last: str
+) -> None:
+    program = ENDED_AT_ONCE.format(stage_ends_within_s=stage_ends_within_s, does="time.sleep(60)")
+    with Terminal([sys.executable, "-c", program, str(tmp_path)]) as window:
+        window.until(lambda: "generate" in window.shown)
+        ask_twice(window.process)
+        assert window.end() == code, window.shown
+    cursor, erased = "\x1b[?25h", "\r\x1b[1A\x1b[2K"
+    before, line = window.shown.rsplit(cursor + erased, 1)
+    assert "\x1b[?25l" in before, "it was hidden"
+    assert line.startswith(last)
+    assert "\x1b" not in line
+
+
+def test_a_terminal_that_takes_nothing_more_keeps_no_process(tmp_path: Path) -> None:
+    """As after Ctrl-S: what prints then holds the live line's lock for ever."""
+    program = ENDED_AT_ONCE.format(stage_ends_within_s=22.0, does="line.say('x' * 10_000)")
+    with Terminal([sys.executable, "-c", program, str(tmp_path)]) as window:
+        window.until(lambda: "xxx" in window.shown)
+        time.sleep(0.5)  # unread, the terminal fills
+        ask_twice(window.process)
+        assert window.process.wait(15.0) == 128 + signal.SIGINT
 
 
 ASKED_FOR_NOTHING = """

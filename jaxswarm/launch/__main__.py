@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from jaxswarm import readers
 from jaxswarm.errors import InputError
 from jaxswarm.launch.launcher import launch
 from jaxswarm.launch.plan import parse
@@ -21,12 +22,13 @@ WIDTH_WITHOUT_TERMINAL = 160
 """The table's columns stay whole in a log."""
 
 
+@readers.may_leave()
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code."""
     try:
         plan = parse(sys.argv[1:] if argv is None else argv)
         console = Console()
-        if not console.is_terminal:
+        if not console.file.isatty():
             console = Console(width=WIDTH_WITHOUT_TERMINAL)
         return launch(plan, console)
     except InputError as error:

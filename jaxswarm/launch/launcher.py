@@ -1,5 +1,6 @@
 """Runs the nodes of a plan to their end: shows them, hears a person, tells what came of it."""
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -14,8 +15,9 @@ from jaxswarm.report.journal import JOURNAL_FILE
 from jaxswarm.report.reports import METRICS_FILE, read_reports
 from jaxswarm.report.status import duration
 
-ADDRESS_TIMEOUT_S = 600.0
-"""How long the first node may take until others can join it: a large model loads for minutes."""
+ADDRESS_OVERDUE_S = 600.0
+"""After so long without an address to join by, the first node's log is pointed to. It may still be
+downloading a large model, so it is waited for."""
 
 POLL_S = 0.25
 TAIL_LINES = 15
@@ -69,10 +71,8 @@ class _Watch:
         self._nodes.append(node)
         return node
 
-    def give_up(self, reason: str) -> None:
-        """Says why, and asks all nodes to end."""
-        self._panel.say(reason)
-        self._stop.asked += 1
+    def say(self, text: str) -> None:
+        self._panel.say(text)
 
     def running(self) -> bool:
         """Whether any node runs. Shows them, says who has ended, and rests for a moment."""
@@ -107,14 +107,15 @@ def _run(plan: Plan, watch: _Watch) -> None:
     """Starts the nodes and returns when all have ended."""
     first = watch.start(plan, 0, None)
     elsewhere = any(flag.startswith(INITIAL_PEERS) for flag in plan.overrides)
-    patience = time.monotonic() + ADDRESS_TIMEOUT_S
+    overdue = time.monotonic() + ADDRESS_OVERDUE_S
     while plan.nodes > 1 and not elsewhere and first.card() is None:
         if not watch.running():
             return
-        if time.monotonic() > patience and not watch.stopping:
-            watch.give_up(
+        if time.monotonic() > overdue and not watch.stopping:
+            overdue = math.inf
+            watch.say(
                 f"{first.name} has given no address to join by within "
-                f"{duration(ADDRESS_TIMEOUT_S)}; its log: {first.log}"
+                f"{duration(ADDRESS_OVERDUE_S)}, and is waited for; its log: {first.log}"
             )
     if not watch.stopping:
         card = first.card()
@@ -140,7 +141,7 @@ def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
     # matplotlib takes seconds to import and starts threads; the nodes should not wait for that.
     from jaxswarm.report import curves
 
-    console.print(end_table(nodes, reports))
+    console.print(end_table(nodes, reports, console))
     figure = plan.out / "curves.png"
     curves.draw(reports, figure)
     lines = [

@@ -6,17 +6,31 @@ from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from jaxswarm.launch.processes import NodeProcess
 from jaxswarm.records import STAGES
 from jaxswarm.report.reports import Reports
 from jaxswarm.report.rundir import Summary
-from jaxswarm.report.status import add_line, describe, duration, new_grid
+from jaxswarm.report.status import UNBOUNDED, Lines, describe, duration, is_live
 from jaxswarm.report.summary import summarise
 
 PLAIN_EVERY_S = 10.0
 """How often each node's line is printed where there is no terminal."""
+
+_TITLE = "What the nodes did. Rewards are means over completions."
+_COLUMNS = (
+    "node",
+    "end",
+    "rounds",
+    "questions",
+    *(f"reward\n{stage}" for stage in STAGES),
+    "reward\nfirst → last\nround",
+    "answers right\nfirst → last\nround",
+    "held-out\nbefore → after",
+    "outputs\nread",
+    "refused",
+)
 
 
 class Panel:
@@ -29,7 +43,7 @@ class Panel:
         self._printed_at = time.time()
 
     def __enter__(self) -> "Panel":
-        if self._console.is_terminal:
+        if is_live(self._console):
             self._live.start()
         return self
 
@@ -44,7 +58,7 @@ class Panel:
     def show(self, nodes: Sequence[NodeProcess]) -> None:
         """Call it several times a second."""
         now = time.time()
-        if self._console.is_terminal:
+        if self._live.is_started:
             self._live.update(_lines(nodes, now), refresh=True)
         elif now - self._printed_at >= PLAIN_EVERY_S:
             self._printed_at = now
@@ -60,24 +74,47 @@ class Panel:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def end_table(nodes: Iterable[NodeProcess], reports: Mapping[str, Reports]) -> Table:
-    """What each node did in its run, one row a node.
+def end_table(
+    nodes: Iterable[NodeProcess], reports: Mapping[str, Reports], console: Console
+) -> Table:
+    """What each node did in its run: one row a node, or one block where a row would not fit.
 
     Args:
       nodes: all ended.
       reports: what each has reported, by its name: they stand in for the summary of one that died.
+      console: for which the table is made.
     """
-    table = Table(title="What the nodes did. Rewards are means over completions.")
-    table.add_column("node", no_wrap=True)
-    table.add_column("end")
-    stages = [f"reward\n{stage}" for stage in STAGES]
-    first_last = [f"{figure}\nfirst → last\nround" for figure in ("reward", "answers right")]
-    first_last.append("held-out\nbefore → after")
-    for name in ["rounds", "questions", *stages, *first_last, "outputs\nread", "refused"]:
-        table.add_column(name, justify="right")
+    rows = []
     for node in nodes:
         summary = node.summary() or summarise(reports[node.name], finished=False)
-        table.add_row(node.name, node.end(), *_figures(summary))
+        rows.append((node.name, node.end(), *_figures(summary)))
+    table = _table(rows)
+    needs = console.measure(table, options=console.options.update_width(UNBOUNDED)).minimum
+    return table if needs <= console.width else _blocks(rows)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=_TITLE)
+    for name, cells in zip(_COLUMNS, zip(*rows, strict=True), strict=True):
+        wraps = name in ("end", "refused")
+        table.add_column(
+            name,
+            justify="left" if name in ("node", "end") else "right",
+            no_wrap=not wraps,
+            # Else rich would cut figures where all columns together are too wide.
+            min_width=None if wraps else max(map(len, [*name.split("\n"), *cells])),
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _blocks(rows: Sequence[Sequence[str]]) -> Table:
+    table = Table("", Column(overflow="fold"), title=_TITLE, show_header=False)
+    for row in rows:
+        for name, cell in zip(_COLUMNS, row, strict=True):
+            table.add_row(name.replace("\n", " "), cell)
+        table.add_section()
     return table
 
 
@@ -101,14 +138,14 @@ def _change(before: float | None, after: float | None, form: str) -> str:
 
 
 def _lines(nodes: Iterable[NodeProcess], now: float) -> RenderableType:
-    grid = new_grid()
+    lines = Lines()
     for node in nodes:
         reading = node.reading()
         if reading is not None:
-            add_line(grid, reading, now)
+            lines.add(reading, now)
         else:
-            grid.add_row("", node.name, _starting(node, now) if node.code is None else node.end())
-    return grid
+            lines.add_silent(node.name, _starting(node, now) if node.code is None else node.end())
+    return lines
 
 
 def _starting(node: NodeProcess, now: float) -> str:

@@ -47,7 +47,8 @@ class Plan:
         words = ["--nodes", str(self.nodes), "--config", self.config, "--out", str(self.out)]
         if self.seed:
             words.append(f"{SEED}{self.seed}")
-        return shlex.join(["python", "-m", "jaxswarm.launch", *words, *self.overrides])
+        # Not "python": after `make run` that is another one, without what is installed in .venv.
+        return shlex.join([sys.executable, "-m", "jaxswarm.launch", *words, *self.overrides])
 
 
 def parse(argv: Sequence[str]) -> Plan:

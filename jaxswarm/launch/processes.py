@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from jaxswarm.ending import SAME_REQUEST_S
+from jaxswarm.ending import SAME_REQUEST_S, heard
 from jaxswarm.report.rundir import SUMMARY_FILE, NodeCard, Summary
 from jaxswarm.report.status import STATUS_FILE, Reading, read_reading
 
@@ -129,9 +129,8 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside the block, SIGINT, SIGTERM and SIGHUP are counted and end nothing."""
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._hear) for number in signals}
+        """Inside the block, signals that ask for an end are counted and end nothing."""
+        before = {number: signal.signal(number, self._hear) for number in heard()}
         try:
             yield
         finally:

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from jaxswarm.records import STAGES, Position, Stage
 from jaxswarm.report.files import as_document, read_json, replace_json
@@ -28,6 +29,9 @@ PLAIN_EVERY_S = 30.0
 """Where there is no terminal, the line is said again after so long without a change of phase."""
 
 REFRESH_PER_S = 4
+
+UNBOUNDED = 10_000
+"""A width that no console has, to measure what something needs."""
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -85,7 +89,8 @@ class StatusLine:
         self._ticker: threading.Thread | None = None
 
     def __enter__(self) -> "StatusLine":
-        if self._console.is_terminal:
+        # Decided once: a terminal whose window was closed is none any more.
+        if is_live(self._console):
             self._live = Live(
                 get_renderable=self._line,
                 console=self._console,
@@ -104,7 +109,10 @@ class StatusLine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Takes the live line away; what was said above it stays."""
+        self.close()
+
+    def close(self) -> None:
+        """Takes the live line away; what was said above it stays. May come from any thread."""
         self._closed.set()
         if self._live is not None:
             self._live.stop()
@@ -124,24 +132,24 @@ class StatusLine:
             self._reading = Reading(
                 status=status, pid=os.getpid(), said_at=now, phase_began_at=began
             )
-            if changed and not self._console.is_terminal:
+            if changed and self._live is None:
                 self._print()
             reading = self._reading
         write_reading(self._path, reading)
 
     def say(self, text: str) -> None:
         """Prints a message that stays, above the live line."""
-        if self._console.is_terminal:
+        if self._live is not None:
             self._console.print(text, markup=False, highlight=False)
         else:
             with self._lock:
                 self._plain(text)
 
     def _line(self) -> RenderableType:
-        grid = new_grid()
+        lines = Lines()
         if self._reading is not None:
-            add_line(grid, self._reading, time.time())
-        return grid
+            lines.add(self._reading, time.time())
+        return lines
 
     def _tick(self) -> None:
         """Repeats the plain line while a phase lasts."""
@@ -161,6 +169,11 @@ class StatusLine:
         self._console.print(f"{stamp} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
+def is_live(console: Console) -> bool:
+    """Whether a line can stay in place there: not in a file, even one that is to have colours."""
+    return console.is_interactive and console.file.isatty()
+
+
 def describe(reading: Reading, now: float) -> str:
     """A status as one plain line.
 
@@ -171,20 +184,36 @@ def describe(reading: Reading, now: float) -> str:
     return " | ".join(word for word in _words(reading, now) if word)
 
 
-def new_grid() -> Table:
-    """An empty grid for `add_line`: columns aligned, one terminal line for each row."""
-    grid = Table.grid(padding=(0, 1))
-    for _ in range(10):
-        grid.add_column(no_wrap=True)
-    return grid
+class Lines:
+    """A terminal line for each node: in columns where these fit, else its beginning."""
 
+    def __init__(self) -> None:
+        self._grid = Table.grid(padding=(0, 1))
+        for _ in range(10):
+            self._grid.add_column(no_wrap=True)
+        self._texts: list[Text] = []
 
-def add_line(grid: Table, reading: Reading, now: float) -> None:
-    """Adds a status as a line that moves while the process behind it lives."""
-    node, place, *rest = _words(reading, now)
-    spinner = _SPINNER[int(now * REFRESH_PER_S) % len(_SPINNER)]
-    bar = ProgressBar(total=1.0, completed=_done(reading, now), width=12)
-    grid.add_row(spinner, node, place, bar, *rest)
+    def add(self, reading: Reading, now: float) -> None:
+        """A status, as a line that moves while the process behind it lives."""
+        node, place, *rest = _words(reading, now)
+        spinner = _SPINNER[int(now * REFRESH_PER_S) % len(_SPINNER)]
+        bar = ProgressBar(total=1.0, completed=_done(reading, now), width=12)
+        self._add(f"{spinner} {describe(reading, now)}", spinner, node, place, bar, *rest)
+
+    def add_silent(self, node: str, words: str) -> None:
+        """A node that has no status."""
+        self._add(f"  {node} | {words}", "", node, words)
+
+    def _add(self, text: str, *cells: RenderableType) -> None:
+        self._texts.append(Text(text, no_wrap=True, overflow="ellipsis"))
+        self._grid.add_row(*cells)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needs = console.measure(self._grid, options=options.update_width(UNBOUNDED)).maximum
+        if needs <= options.max_width:
+            yield self._grid
+        else:
+            yield from self._texts
 
 
 def duration(seconds: float) -> str:

@@ -1,12 +1,14 @@
-"""Real nodes of the embedded default, each in a process of its own."""
+"""Real nodes of the embedded default, and the launcher, each in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from launchers import as_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,3 +32,28 @@ def launch() -> Iterator[Launch]:
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts the launcher as a process of its own; ends it with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*overrides: str, ignores_hangups: bool = False) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            as_program(tmp_path, *overrides),
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+            if ignores_hangups
+            else None,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

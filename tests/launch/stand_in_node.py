@@ -1,9 +1,9 @@
 """A process that tells of itself as a node does, without a model. The launcher's tests start it.
 
-`--config.act=INDEX:ACT` makes the node of that index act: `die` (in its second round), `mute` (it
-never says how to join it), `die_first` (before it says so), `refuse` (it can't use what it was
-given), `deaf` (SIGTERM does not end it), or `alone` (a solo run: no address). `--config.rounds=N`
-sets how many rounds all do.
+`--config.act=INDEX:ACT` makes the node of that index act: `die` (in its second round), `late` (for
+3 s it doesn't say how to join it), `die_first` (before it says so), `refuse` (it can't use what it
+was given), `deaf` (SIGTERM does not end it), or `alone` (a solo run: no address).
+`--config.rounds=N` sets how many rounds all do.
 """
 
 import json
@@ -38,9 +38,10 @@ def main() -> None:
         print("error: grpo.group: got 1", file=sys.stderr)
         sys.exit(UNUSABLE)
     address = f"/ip4/127.0.0.1/tcp/4001/p2p/{directory.name}"
-    if act != "mute":
-        addresses = () if act == "alone" else (address, "/ip4/192.0.2.1/tcp/4001")
-        NodeCard(peer=directory.name, addresses=addresses, pid=os.getpid()).write(directory)
+    if act == "late":
+        time.sleep(3.0)
+    addresses = () if act == "alone" else (address, "/ip4/192.0.2.1/tcp/4001")
+    NodeCard(peer=directory.name, addresses=addresses, pid=os.getpid()).write(directory)
 
     log = AppendLog(directory / METRICS_FILE)
     began = time.time()
@@ -55,7 +56,7 @@ def main() -> None:
             if act == "die" and round_ == 1:
                 print("error: the disk is full", file=sys.stderr)
                 sys.exit(7)
-            while act in ("deaf", "mute") and not (asked and act == "mute"):
+            while act == "deaf":
                 time.sleep(0.02)
             if asked:
                 (directory / "asked.json").write_text(json.dumps(asked))
@@ -66,8 +67,14 @@ def main() -> None:
 
 
 def say(directory: Path, position: Position, rounds: int) -> None:
-    status = Status(
-        node=directory.name,
+    status, now = status_of(directory.name, position, rounds), time.time()
+    reading = Reading(status=status, pid=os.getpid(), said_at=now, phase_began_at=now)
+    write_reading(directory / STATUS_FILE, reading)
+
+
+def status_of(node: str, position: Position, rounds: int) -> Status:
+    return Status(
+        node=node,
         position=position,
         rounds=rounds,
         phase="generate",
@@ -77,9 +84,6 @@ def say(directory: Path, position: Position, rounds: int) -> None:
         tokens_per_s=800.0,
         reward=None,
     )
-    now = time.time()
-    reading = Reading(status=status, pid=os.getpid(), said_at=now, phase_began_at=now)
-    write_reading(directory / STATUS_FILE, reading)
 
 
 def stage_report(position: Position, seconds: float) -> StageReport:

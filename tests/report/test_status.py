@@ -1,18 +1,23 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
+from terminals import ROOT, Terminal
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position
 from jaxswarm.report import status as status_module
 from jaxswarm.report.status import (
     STATUS_FILE,
+    Lines,
     Reading,
     Status,
     StatusLine,
@@ -39,9 +44,14 @@ def plain() -> tuple[Console, io.StringIO]:
     return Console(file=out, width=40), out
 
 
-def terminal() -> tuple[Console, io.StringIO]:
-    out = io.StringIO()
-    return Console(file=out, width=120, force_terminal=True), out
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(width: int = 120) -> tuple[Console, io.StringIO]:
+    out = Tty()
+    return Console(file=out, width=width, force_terminal=True), out
 
 
 def at(status: Status, *, said_at: float, phase_began_at: float) -> Reading:
@@ -155,6 +165,64 @@ def test_on_a_terminal_the_line_stays_in_place_with_messages_above_it(tmp_path: 
     assert "round 2/5 critique" in text
     assert "\x1b[1A" in text or "\x1b[2K" in text, "the line is rewritten, not repeated"
     assert text.rstrip().endswith("\x1b[2K") or "\x1b[?25h" in text, "the cursor is back"
+
+
+SAYS = """
+import sys
+from pathlib import Path
+from jaxswarm.records import Position
+from jaxswarm.report.status import StatusLine
+from tests.launch.stand_in_node import status_of
+
+with StatusLine(Path(sys.argv[1])) as line:
+    line.update(status_of("node-0", Position(1, 1), 5))
+    line.say("node-1 has joined")
+"""
+LINE = "node-0 | round 2/5 critique | 50% | generate"
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"TERM": "unknown"}, {"TTY_INTERACTIVE": "0"}])
+def test_a_terminal_in_which_no_line_can_stay_in_place_gets_plain_ones(
+    tmp_path: Path, env: dict[str, str]
+):
+    with Terminal([sys.executable, "-c", SAYS, str(tmp_path)], **env) as window:
+        assert window.end() == 0
+    assert LINE in window.shown
+    assert "node-1 has joined" in window.shown
+    assert "\x1b" not in window.shown
+
+
+def test_a_log_has_plain_lines_alone_though_colours_are_forced(tmp_path: Path):
+    """As the nodes' logs have, which the launcher starts with its own environment."""
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS, str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"FORCE_COLOR": "1", "TERM": "xterm-256color"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert LINE in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("width", [160, 80, 50])
+def test_a_node_s_name_round_and_phase_are_read_whatever_the_width(width: int):
+    console, _ = terminal(width)
+    lines = Lines()
+    for name in ("node-0", "node-1", "node-2"):
+        reading = at(replace(STATUS, node=name, phase="train"), said_at=0.0, phase_began_at=0.0)
+        lines.add(reading, now=0.0)
+    lines.add_silent("node-3", "starting (3 s)")
+    with console.capture() as shown:
+        console.print(lines)
+    rows = shown.get().splitlines()
+    assert len(rows) == 4
+    for index, row in enumerate(rows):
+        assert f"node-{index} " in row
+        assert "starting (3 s)" in row if index == 3 else "round 2/5 critique" in row
+        assert index == 3 or "train" in row
+        assert len(Text.from_ansi(row)) <= width
 
 
 def test_a_run_directory_that_cant_be_written_is_said_clearly(tmp_path: Path):
