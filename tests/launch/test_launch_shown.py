@@ -52,11 +52,17 @@ def test_under_nohup_a_closed_window_ends_nothing(
 
 
 def test_on_a_terminal_each_node_has_a_line_that_stays_in_place(tmp_path: Path):
-    with Terminal(as_program(tmp_path, "--config.rounds=8")) as window:
-        assert window.end() == 0
+    names = ("node-0", "node-1", "node-2")
+    with Terminal(as_program(tmp_path, "--config.rounds=100000")) as window:
+
+        def has_a_line(name: str) -> bool:
+            lines = window.shown.splitlines()
+            return any(name in line and "800 tokens/s" in line for line in lines)
+
+        window.until(lambda: all(map(has_a_line, names)))
+        window.process.send_signal(signal.SIGINT)
+        assert window.end() == 1, "not all rounds are done"
     assert "starting (" in window.shown
-    for name in ("node-0", "node-1", "node-2"):
-        assert any(name in line and "800 tokens/s" in line for line in window.shown.splitlines())
     assert "\x1b[2K" in window.shown, "lines are rewritten"
 
 
