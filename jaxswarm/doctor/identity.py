@@ -1,12 +1,13 @@
 """The node's key and its backup. Nothing is made or changed here."""
 
-import fcntl
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.errors import InputError
+from jaxswarm.locks import hold
 from jaxswarm.swarm.identity import parse, peer_id
 
 WHAT = "identity"
@@ -42,11 +43,10 @@ def identity(path: Path, backup: Path | None) -> Iterator[Finding]:
 
 def in_use(path: Path) -> bool:
     """Whether a live node on this machine holds the key file."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    try:
+        os.close(hold(path))
+    except BlockingIOError:
+        return True
     return False
 
 
