@@ -106,7 +106,7 @@ def checkpointer(config: Config, source: weights.Source, vocabulary: Tokenizer) 
       InputError: the disk is full or can't be written.
     """
     made = Checkpointer(
-        settings.output_directory(config) / "checkpoints",
+        settings.output_directory(config) / settings.CHECKPOINTS,
         source.config,
         keep=config.output.keep_checkpoints,
     )

@@ -20,6 +20,7 @@ from jaxswarm.swarm import access
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
 from jaxswarm.swarm.config import DhtConfig, Limits
 
+CHECKPOINTS = "checkpoints"
 CONTACTS_FILE = "contacts.json"
 
 MODES = STAGED, SHARING = "stages", "sharing"

@@ -20,6 +20,7 @@ from jaxswarm.learner.micro_batches import pieces
 from jaxswarm.model.checkpoint_source import steps
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sharding import question_ways
+from jaxswarm.settings import CHECKPOINTS
 
 LARGE_FOR_A_CPU = 100e6
 """Parameters above which a stage on a CPU takes minutes."""
@@ -142,7 +143,7 @@ def memory_had(mesh: Mesh) -> float:
 
 def disk(directory: Path, model: ModelConfig, keep: int) -> Iterator[Finding]:
     """Whether the run's directory can be written, and has room for the checkpoints to come."""
-    there, checkpoints = directory.absolute(), directory / "checkpoints"
+    there, checkpoints = directory.absolute(), directory / CHECKPOINTS
     while not os.path.exists(there):  # Path's own raises below what may not be entered
         there = there.parent
     to_fill = os.W_OK | os.X_OK

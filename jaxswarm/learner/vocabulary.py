@@ -114,13 +114,13 @@ def _logits(
     """Slice `index` of the head [W, D], its tempered logits [T, W], its token ids [W]."""
     piece = jax.lax.dynamic_index_in_dim(_cut(layout, head), index, 1, keepdims=False)
     shards, width, D = piece.shape
-    first_of_shard = jnp.arange(shards) * layout.rows
-    id_W = (first_of_shard[:, None] + index * width + jnp.arange(width)).reshape(-1)
+    row = index * width + jnp.arange(width)
+    id_W = (jnp.arange(shards)[:, None] * layout.rows + row).reshape(-1)
     piece_WxD = piece.reshape(-1, D)
     logits = jnp.einsum("td,wd->tw", hidden, piece_WxD, preferred_element_type=jnp.float32)
     logits /= layout.temperature
     if layout.spare:
-        is_token_W = jnp.tile(index * width + jnp.arange(width) < layout.rows, shards)
+        is_token_W = jnp.tile(row < layout.rows, shards)
         # The least number, not -inf: times a weight of 0 it must be 0.
         logits = jnp.where(is_token_W, logits, jnp.finfo(logits.dtype).min)
         id_W = jnp.where(is_token_W, id_W, -1)

@@ -120,15 +120,16 @@ class Uplink:
         if self._had_company:
             return
         turned_away = {maddr: why for maddr in self._known() if (why := link.turned_away(maddr))}
-        for maddr in turned_away.keys() & set(self._config.initial_peers):
-            raise InputError(
-                f"initial peer {maddr}",
-                got=turned_away[maddr],
-                expected="a member of this node's swarm, private or open",
-                remedy=SAME_ACCESS,
-            )
-        for maddr in turned_away.keys() - self._told_of:
-            self._on_event(f"{maddr}, known from before: {turned_away[maddr]}; {SAME_ACCESS}")
+        for maddr, reason in turned_away.items():
+            if maddr in self._config.initial_peers:
+                raise InputError(
+                    f"initial peer {maddr}",
+                    got=reason,
+                    expected="a member of this node's swarm, private or open",
+                    remedy=SAME_ACCESS,
+                )
+            if maddr not in self._told_of:
+                self._on_event(f"{maddr}, known from before: {reason}; {SAME_ACCESS}")
         self._told_of |= turned_away.keys()
 
     def loops(self) -> tuple[Coroutine[None, None, None], ...]:
