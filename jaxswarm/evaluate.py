@@ -16,12 +16,13 @@ from pathlib import Path
 from absl import flags as absl_flags
 from tqdm import tqdm
 
-from jaxswarm import assemble, flags, settings
+from jaxswarm import assemble, flags, readers, settings
 from jaxswarm.errors import InputError
 from jaxswarm.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
 
 
+@readers.may_leave()
 def main() -> int:
     """Returns the exit code: 0, or 2 for something given that can't be used."""
     values = absl_flags.FlagValues()

@@ -14,6 +14,8 @@ from jaxswarm.errors import InputError
 from jaxswarm.model.checkpoint_source import steps
 from jaxswarm.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).parents[1]
 FLAGS = (
     f"--config={ROOT}/configs/tiny.py",

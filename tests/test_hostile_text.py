@@ -21,6 +21,8 @@ from jaxswarm.stages import registry
 from jaxswarm.stages.votes import tally
 from jaxswarm.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.faults
+
 TEXT = "Tom has 3 cups and gets 4 more. How many cups does Tom have now?"
 QUESTION = Question(Question.id_of(TEXT), TEXT, "7")
 RIGHT = "<think>\n3+4=7\n</think>\n<answer>\n7\n</answer>\n"

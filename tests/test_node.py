@@ -41,6 +41,7 @@ def test_a_node_tells_once_where_the_time_of_a_stage_went(tmp_path, capfd):
     assert "backward" in line
 
 
+@pytest.mark.faults
 def test_a_node_that_was_cut_off_ahead_comes_back_and_publishes_nothing_twice(tmp_path):
     config = config_of(tmp_path, rounds=4)
     assert not play(config, LocalExchange(Hub(), "ann"), stages=9)
@@ -73,6 +74,7 @@ def test_a_node_that_was_cut_off_ahead_comes_back_and_publishes_nothing_twice(tm
     assert positions == sorted(set(positions)), "no stage is counted twice"
 
 
+@pytest.mark.faults
 def test_an_answer_that_comes_too_late_is_shown_where_it_still_can_be(tmp_path, monkeypatch):
     shown = []
     fit = batches.fit
@@ -238,6 +240,7 @@ def beside_a_slow_peer(
     return len(steps)
 
 
+@pytest.mark.faults
 def test_a_fast_node_can_be_told_to_train_on_while_it_waits(tmp_path, monkeypatch) -> None:
     assert beside_a_slow_peer(tmp_path, monkeypatch, train=True, until_steps=4) >= 5
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from jaxswarm import assemble, flags, settings
+from jaxswarm import assemble, flags, readers, settings
 from jaxswarm.doctor import identity, machine
 from jaxswarm.doctor.findings import Finding, Level, run, verdict
 from jaxswarm.errors import InputError
@@ -20,6 +20,7 @@ from jaxswarm.model import sharding, sources
 from jaxswarm.model.config import ModelConfig
 
 
+@readers.may_leave()
 def main() -> int:
     """Returns the exit code."""
     values = absl_flags.FlagValues()

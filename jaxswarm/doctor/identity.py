@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.errors import InputError
 from jaxswarm.locks import hold
-from jaxswarm.swarm.identity import parse, peer_id
+from jaxswarm.swarm.identity import check_places, parse, peer_id
 
 WHAT = "identity"
 
@@ -17,8 +17,9 @@ def identity(path: Path, backup: Path | None) -> Iterator[Finding]:
     """Whether the key can be used and is the node's alone.
 
     Raises:
-      InputError: a file is no key, or can't be looked at.
+      InputError: a file is no key, can't be looked at, or is named as its own backup.
     """
+    check_places(path, backup)
     if not _is_there(path):
         if backup and _is_there(backup):
             peer = _peer(backup)

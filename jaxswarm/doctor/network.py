@@ -10,6 +10,7 @@ from pathlib import Path
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.doctor.identity import in_use
 from jaxswarm.swarm import ports
+from jaxswarm.swarm.access import SAME_ACCESS
 from jaxswarm.swarm.addresses import check_addresses, ip_in, is_loopback, peer_in
 from jaxswarm.swarm.clocks import MAX_SKEW_S
 from jaxswarm.swarm.config import DhtConfig
@@ -79,8 +80,7 @@ async def _peers(link: Link, config: DhtConfig) -> list[Finding]:
 
 def _silent(maddr: str, reason: str | None) -> Finding:
     if reason:
-        remedy = "give all nodes the same swarm.name, swarm.secret_file and swarm.allowed_peers"
-        return Finding(Level.FAILURE, "peers", f"{maddr}: {reason}", remedy)
+        return Finding(Level.FAILURE, "peers", f"{maddr}: {reason}", SAME_ACCESS)
     remedy = (
         "see that it runs and that its port is open; take its address anew from its first lines or "
         "its node.json"

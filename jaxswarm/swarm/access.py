@@ -21,6 +21,9 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from jaxswarm.errors import InputError
 from jaxswarm.swarm.refusal import Reason, RefusedError
 
+SAME_ACCESS = "give all nodes the same swarm.name, swarm.secret_file and swarm.allowed_peers"
+"""What to do about a peer that turns a node away."""
+
 MIN_SECRET_BYTES = 16
 _NONCE_BYTES = 12
 _PEER_ID = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}")

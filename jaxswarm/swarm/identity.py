@@ -73,8 +73,9 @@ def open_identity(path: Path, backup: Path | None = None) -> Identity:
 
     Raises:
       InputError: the file is no key, can't be read or made, or a live node uses it; likewise the
-        backup, or it is the key of another peer.
+        backup, or it is the key of another peer, or the key file itself.
     """
+    check_places(path, backup)
     with ExitStack() as held:
         if backup and backup.exists():
             _hold(backup, held)  # else the key of a live node would be put back
@@ -90,6 +91,17 @@ def open_identity(path: Path, backup: Path | None = None) -> Identity:
         public_key = private_key.public_key()
         identity = peer_id(public_key), owner_tag(public_key)
         return Identity(path, private_key, *identity, news, held.pop_all())
+
+
+def check_places(path: Path, backup: Path | None) -> None:
+    """Raises InputError if the backup is the key file itself."""
+    if backup and backup.resolve() == path.resolve():
+        raise InputError(
+            f"identity backup {backup}",
+            got="the identity file itself",
+            expected="a second place, best on another disk",
+            remedy="name another place by --config.swarm.identity_backup",
+        )
 
 
 def _hold(path: Path, held: ExitStack) -> int:

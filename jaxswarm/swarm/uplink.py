@@ -12,6 +12,7 @@ from random import Random
 
 from jaxswarm.errors import InputError
 from jaxswarm.swarm import clocks, contacts
+from jaxswarm.swarm.access import SAME_ACCESS
 from jaxswarm.swarm.addresses import leads_to, peer_in
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.contacts import FIRST_RETRY_S, Contacts, Redial
@@ -22,10 +23,6 @@ from jaxswarm.swarm.identity import Identity
 CLOCK_CHECK_S = 60.0
 CLOCKS_ASKED = 5
 """Enough to tell who is wrong, however large the swarm."""
-SAME_ACCESS = (
-    "give all nodes the same swarm.secret_file and swarm.allowed_peers, and the same swarm.name"
-)
-
 OnEvent = Callable[[str], None]
 
 

@@ -10,6 +10,8 @@ from jaxswarm.doctor import container, machine
 from jaxswarm.doctor.container import memory_left
 from jaxswarm.model.sharding import make_mesh
 
+pytestmark = pytest.mark.faults
+
 GB = 10**9
 
 

@@ -25,6 +25,8 @@ from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sharding import make_mesh
 from jaxswarm.swarm.identity import open_identity
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).parents[2]
 MEASURED = {
     "stages.questions": 2,
@@ -193,6 +195,8 @@ def test_an_identity_is_looked_at_from_every_side_and_nothing_is_made(tmp_path: 
     backup.write_bytes(b"torn")
     with pytest.raises(InputError, match="no key of a node"):
         list(identity(path, backup))
+    with pytest.raises(InputError, match="the identity file itself"):
+        list(identity(path, path))
 
 
 def test_a_secret_that_others_can_read_is_a_warning(tmp_path: Path) -> None:

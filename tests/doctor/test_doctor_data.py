@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from ml_collections import ConfigDict
 
 from jaxswarm.doctor.__main__ import examine
 from jaxswarm.doctor.findings import Level
 from tests.doctor.test_doctor import by_what
+
+pytestmark = pytest.mark.faults
 
 
 def own_data(directory: Path, rows: list[dict[str, str]]) -> str:

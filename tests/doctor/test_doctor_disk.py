@@ -13,6 +13,8 @@ from jaxswarm.doctor.findings import Level
 from jaxswarm.model.config import ModelConfig
 from tests.doctor.test_doctor import ROOT
 
+pytestmark = pytest.mark.faults
+
 
 def test_a_disk_too_small_is_a_failure_and_one_too_small_for_all_a_warning(
     tmp_path: Path, model: ModelConfig, huge: ModelConfig

@@ -174,6 +174,7 @@ def empty_out(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("save_async", [True, False], ids=["async", "sync"])
 @pytest.mark.parametrize("damage", [flip_a_bit, cut, empty_out, Path.unlink])
 def test_after_damage_the_last_whole_checkpoint_is_used_and_the_run_goes_on(
@@ -245,6 +246,7 @@ print("not killed in time", flush=True)
 """
 
 
+@pytest.mark.faults
 def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before_usable(tmp_path):
     directory = tmp_path / "run"
     writer = subprocess.Popen(
@@ -294,6 +296,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
     subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("small_disk", ["size=1m"], indirect=True)
 def test_a_full_disk_is_one_clear_line_and_keeps_the_checkpoint_before(small_disk):
     state = make_state()

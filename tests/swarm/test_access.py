@@ -9,6 +9,8 @@ from jaxswarm.swarm import access
 from jaxswarm.swarm.access import Access
 from jaxswarm.swarm.refusal import Reason, RefusedError
 
+pytestmark = pytest.mark.faults
+
 PEER, OTHER = "Qm" + "a" * 44, "Qm" + "b" * 44
 PLACE, ELSEWHERE = b"p" * 20, b"q" * 20
 MEMBER = Access(key=b"k" * 32)

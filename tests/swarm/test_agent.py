@@ -22,6 +22,8 @@ from jaxswarm.swarm.manifest import Manifest
 from jaxswarm.swarm.refusal import RefusedError
 from jaxswarm.swarm.shelf import Shelf
 
+pytestmark = pytest.mark.faults
+
 ANSWER = Position(0, 0)
 LIMITS = Limits(max_partners=2)
 AHEAD_S = 40.0

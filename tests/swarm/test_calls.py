@@ -13,6 +13,8 @@ from hivemind.utils.multiaddr import Multiaddr
 
 from jaxswarm.swarm import calls
 
+pytestmark = pytest.mark.faults
+
 SLOW, LARGE, UNKNOWN = "slow", "large", "unknown"
 PEER = PeerID(b"\x12\x20" + bytes(32))
 pb: Any = p2pd_pb2

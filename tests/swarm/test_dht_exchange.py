@@ -153,6 +153,7 @@ def test_a_daemon_that_dies_is_replaced_under_the_same_address(pair) -> None:
     assert run_stage(CRITIQUE, a, b) == [{"b"}, {"a"}]
 
 
+@pytest.mark.faults
 def test_a_node_whose_key_file_is_removed_stays_the_same_peer(pair) -> None:
     a, b = pair
     peer, key = a.peer, a.directory / "identity.key"

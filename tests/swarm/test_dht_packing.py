@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from jaxswarm.swarm.dht_packing import Entries, Packing
 
+pytestmark = pytest.mark.faults
+
 PACKING = Packing(max_entries=3)
 ENTRY = [b"tag", b"record", 5e9]
 

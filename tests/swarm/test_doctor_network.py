@@ -16,6 +16,8 @@ from jaxswarm.doctor.network import network, reachability
 from jaxswarm.swarm.access import Access
 from jaxswarm.swarm.config import DhtConfig
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> DhtConfig:

@@ -2,7 +2,11 @@
 
 import random
 
+import pytest
+
 from benchmarks.fuzz_target import Target, mutate, seeds
+
+pytestmark = pytest.mark.faults
 
 INPUTS = 30_000
 

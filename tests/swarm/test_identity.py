@@ -13,6 +13,8 @@ from jaxswarm.errors import InputError
 from jaxswarm.swarm import identity
 from jaxswarm.swarm.identity import open_identity, owner_tag, peer_of, peer_of_packed
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
@@ -206,6 +208,14 @@ def test_a_backup_that_holds_another_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"identity file {tmp_path / 'other'}: got 'the key of"):
         open_identity(tmp_path / "key", tmp_path / "other")
     open_identity(tmp_path / "key").close()
+
+
+def test_a_key_is_no_backup_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "key")
+    for backup in (tmp_path / "key", tmp_path / "link"):
+        with pytest.raises(InputError, match=rf"backup {backup}: got 'the identity file itself'"):
+            open_identity(tmp_path / "key", backup)
+    assert not (tmp_path / "key").exists()
 
 
 def test_a_torn_key_names_the_backup_and_a_torn_backup_itself(tmp_path: Path) -> None:

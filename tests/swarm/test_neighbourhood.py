@@ -1,11 +1,15 @@
 import time
 
+import pytest
+
 from jaxswarm.records import Position
 from jaxswarm.swarm import shards
 from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.neighbourhood import Neighbourhood
 from jaxswarm.swarm.shards import EVERYBODY, Shard
+
+pytestmark = pytest.mark.faults
 
 MANIFEST = (("data", "d1"),)
 BEAT = Heartbeat(Position(0, 0), False, False, False, 1, MANIFEST)

@@ -16,6 +16,8 @@ from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.identity import open_identity, peer_of
 from jaxswarm.swarm.manifest import Manifest
 
+pytestmark = pytest.mark.faults
+
 POSITION = Position(0, 0)
 MEMBERS = keys.members("test")
 SECRET = Access(key=b"k" * 32)
@@ -84,7 +86,7 @@ def test_a_node_without_the_secret_is_told_so_and_stops(
 ) -> None:
     a = node("a", access=SECRET).join()
     outsider = node("outsider", initial_peers=(a.maddr,), **settings)
-    with pytest.raises(ValueError, match=r"initial peer /ip4.*turns us away.*same swarm.secret_fi"):
+    with pytest.raises(ValueError, match=r"initial peer /ip4.*turns us away.*same swarm.name"):
         outsider.join()
 
 
@@ -145,7 +147,7 @@ def test_the_first_node_is_told_that_its_swarm_has_another_secret_by_now(
     a = node("a", access=SECRET, **remembers).join()
     (line,) = until(lambda: a.told("it turns us away"))
     assert "known from before" in line
-    assert "same swarm.secret_file" in line
+    assert "same swarm.name, swarm.secret_file" in line
 
 
 def test_an_outsider_is_asked_nothing(node: Callable[..., NodeProcess]) -> None:

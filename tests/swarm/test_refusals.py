@@ -22,6 +22,8 @@ from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.identity import open_identity, peer_of
 from jaxswarm.swarm.manifest import Manifest
 
+pytestmark = pytest.mark.faults
+
 POSITION = Position(0, 0)
 MEMBERS = keys.members("test")
 
@@ -147,7 +149,6 @@ def test_an_honest_record_of_a_stranger_is_read(victims, attacker) -> None:
     assert read.replies[0].text == "of the attacker"
 
 
-@pytest.mark.faults
 @pytest.mark.slow
 def test_ten_thousand_records_of_one_peer_are_bounded_and_counted(victims, attacker) -> None:
     a, b = victims

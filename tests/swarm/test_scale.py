@@ -7,11 +7,12 @@ from benchmarks.scale_simulation import START, Simulation
 from jaxswarm.records import Position
 from jaxswarm.swarm.config import Limits
 
+pytestmark = pytest.mark.faults
+
 LIMITS = Limits(split_members=8, max_partners=4)
 """A quarter of the real ones, so that forty nodes are many."""
 
 
-@pytest.mark.faults
 @pytest.mark.slow
 def test_four_times_as_many_nodes_cost_each_node_no_more() -> None:
     few, many = (simulated(size, LIMITS, warm_up_s=90, seconds=120) for size in (32, 128))

@@ -9,6 +9,8 @@ from jaxswarm.swarm.codec import Reason, RefusedError
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.shelf import SWEEP_S, Shelf
 
+pytestmark = pytest.mark.faults
+
 LIMITS = Limits(
     max_kept=4, max_kept_bytes=10_000, max_kept_bytes_in_all=40_000, max_members=3, place_s=10.0
 )
