@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -132,7 +133,7 @@ def train_step(
         return _loss(graph, config, params, reference, rows)
 
     def update(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
-        grads, metrics = _gradient(loss, state.params, rows, cut_into)
+        grads, metrics = _gradient(loss, qwen2.cast(state.params, config.dtype), rows, cut_into)
         with jax.named_scope(OPTIMIZER):
             changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, changes)
@@ -182,11 +183,14 @@ def _loss(
     reference: nnx.State | None,
     rows: Rows,
 ) -> tuple[jax.Array, StepMetrics]:
-    """The rows' part of the batch's loss, and of the means that are its metrics."""
+    """The rows' part of the batch's loss, and of the means that are its metrics.
+
+    `params` are in `config.dtype`, as the reference's.
+    """
 
     def logprobs(params: nnx.State, *, remat: bool) -> tuple[jax.Array, jax.Array]:
         return completion_logprobs(
-            nnx.merge(graph, qwen2.cast(params, config.dtype)),
+            nnx.merge(graph, params),
             rows.prompt_QxP,
             rows.prompt_length_Q,
             rows.token_QxGxC,
@@ -232,15 +236,19 @@ def _gradient(
     rows: Rows,
     cut_into: Pieces,
 ) -> tuple[nnx.State, StepMetrics]:
-    """Of the whole batch, with one piece at a time in memory."""
+    """Of the whole batch, in float32, with one piece at a time in memory.
+
+    `params` come in the dtype of the pass: cast in here, they would be cast for each piece.
+    """
     one = jax.grad(loss, has_aux=True)
     if cut_into.count == 1:
-        return one(params, rows)
+        grads, metrics = one(params, rows)
+        return qwen2.cast(grads, jnp.float32), metrics
 
     def add(so_far: Any, piece: Rows) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, so_far, one(params, piece)), None
 
     no_metrics = StepMetrics(*[jnp.float32(0)] * len(StepMetrics._fields))
-    zeros = jax.tree.map(jnp.zeros_like, params), no_metrics
+    zeros = jax.tree.map(partial(jnp.zeros_like, dtype=jnp.float32), params), no_metrics
     total, _ = jax.lax.scan(add, zeros, micro_batches.cut(rows, cut_into))
     return total
