@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.model.linear import Linear
+from jaxswarm.model.linear import Joined, Linear
 from jaxswarm.model.remat import rematerialised
 
 
@@ -132,13 +132,22 @@ class Attention(nnx.Module):
         self.key = Linear(("kv_heads", "embed"), (K * H, D), bias=True, rngs=rngs)
         self.value = Linear(("kv_heads", "embed"), (K * H, D), bias=True, rngs=rngs)
         self.out = Linear(("embed", "heads"), (D, N * H), bias=False, rngs=rngs)
+        self.joined: Joined | None = None
         self.config = config
 
+    def join(self) -> None:
+        """Makes query, key and value one matmul. See `Joined`."""
+        self.joined = nnx.data(Joined(self.query, self.key, self.value))
+
     def __call__(self, x_QxGxTxD: jax.Array, reach: Reach) -> tuple[jax.Array, KeyValues]:
-        config, head = self.config, (*x_QxGxTxD.shape[:3], -1, self.config.head_dim)
-        query = rotate(self.query(x_QxGxTxD).reshape(head), reach.position_QxGxT, config.rope_theta)
-        key = rotate(self.key(x_QxGxTxD).reshape(head), reach.position_QxGxT, config.rope_theta)
-        value = self.value(x_QxGxTxD).reshape(head)
+        theta, head = self.config.rope_theta, (*x_QxGxTxD.shape[:3], -1, self.config.head_dim)
+        if self.joined is None:
+            parts = self.query(x_QxGxTxD), self.key(x_QxGxTxD), self.value(x_QxGxTxD)
+        else:
+            parts = self.joined(x_QxGxTxD)
+        query, key, value = (part.reshape(head) for part in parts)
+        query = rotate(query, reach.position_QxGxT, theta)
+        key = rotate(key, reach.position_QxGxT, theta)
         own = KeyValues(key.transpose(0, 3, 1, 2, 4), value.transpose(0, 3, 1, 2, 4))
         if reach.cache is not None:
             cache, write = reach.cache, jax.lax.dynamic_update_slice_in_dim

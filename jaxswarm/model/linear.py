@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import accumulate
 
 import jax
 import jax.numpy as jnp
@@ -53,3 +54,24 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         y = project(x, self.weight[...])
         return y if self.bias is None else y + self.bias[...]
+
+
+class Joined(nnx.Module):
+    """Linear layers of one input as one matmul, for a loop of many passes over the same weights.
+
+    Left apart they are joined by XLA for GPUs, which copies the weights for that in each pass.
+    """
+
+    def __init__(self, *layers: Linear):
+        """Copies the layers' weights as they are now; either all have a bias or none."""
+        weights = [layer.weight[...] for layer in layers]
+        biases = [layer.bias[...] for layer in layers if layer.bias is not None]
+        assert len(biases) in (0, len(layers))
+        self.weight = nnx.Variable(jnp.concatenate(weights))
+        self.bias = nnx.Variable(jnp.concatenate(biases)) if biases else None
+        self.ends = tuple(accumulate(len(weight) for weight in weights[:-1]))
+
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """What each layer gives."""
+        y = project(x, self.weight[...])
+        return jnp.split(y if self.bias is None else y + self.bias[...], self.ends, axis=-1)

@@ -32,7 +32,7 @@ from flax import nnx
 
 from jaxswarm.model.attention import Attention, KeyValues, Reach
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.model.linear import Linear, project
+from jaxswarm.model.linear import Joined, Linear, project
 from jaxswarm.model.remat import rematerialised
 from jaxswarm.model.sharding import constrain
 
@@ -82,9 +82,15 @@ class FeedForward(nnx.Module):
         self.gate = Linear(("ffn", "embed"), (F, D), bias=False, rngs=rngs)
         self.up = Linear(("ffn", "embed"), (F, D), bias=False, rngs=rngs)
         self.down = Linear(("embed", "ffn"), (D, F), bias=False, rngs=rngs)
+        self.joined: Joined | None = None
+
+    def join(self) -> None:
+        """Makes gate and up one matmul. See `Joined`."""
+        self.joined = nnx.data(Joined(self.gate, self.up))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return rematerialised(_gated, self.gate(x), self.up(x), self.down)
+        gate, up = (self.gate(x), self.up(x)) if self.joined is None else self.joined(x)
+        return rematerialised(_gated, gate, up, self.down)
 
 
 def _gated(gate: jax.Array, up: jax.Array, down: Linear) -> jax.Array:
@@ -201,6 +207,12 @@ class Qwen2(nnx.Module):
             for _ in range(config.num_layers)
         )
         return Cache(layers, jnp.int32(0))
+
+    def join(self) -> None:
+        """Makes matmuls of one input one, on a copy of their weights. See `Joined`."""
+        for block in self.blocks:
+            block.attention.join()
+            block.feed_forward.join()
 
     def unembedding(self) -> jax.Array:
         """The head [V, D]: the embedding itself where they are tied."""

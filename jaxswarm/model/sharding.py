@@ -125,6 +125,12 @@ def question_ways(questions: int, mesh: Mesh | AbstractMesh | None = None) -> in
     return ways if questions % ways == 0 else 1
 
 
+def is_split(axis: str) -> bool:
+    """Whether the mesh that is set, if any, cuts arrays along this logical axis."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and any(mesh.shape[name] > 1 for name in MESH_AXES_OF[axis])
+
+
 def split_questions(array: jax.Array, pieces: int) -> jax.Array:
     """[Q, ...] as [pieces, Q / pieces, ...].
 

@@ -198,6 +198,21 @@ def test_weights_in_pieces_are_gathered_once_and_not_for_each_token():
     assert not [line for line in gathers if "/while/body" in line]
 
 
+@pytest.mark.parametrize(
+    ("tensor", "dtype", "are_joined"),
+    [(1, "float32", False), (1, "bfloat16", True), (2, "bfloat16", False)],
+)
+def test_weights_that_are_copied_for_their_dtype_are_joined_unless_they_lie_in_pieces(
+    tensor, dtype, are_joined
+):
+    made = learner(1, 2, tensor, dtype=dtype)
+    with jax.set_mesh(made._mesh):
+        program = trace_generate(made, 10).jaxpr
+    config = tiny.CONFIG
+    of_attention = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+    assert (largest_with_axis(program, of_attention) > 0) == are_joined
+
+
 def trace_generate(made: Learner, limit: int):
     return made._generate.program.trace(
         made.state.params,

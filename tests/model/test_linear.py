@@ -1,11 +1,12 @@
-"""Both orders of a linear layer's operands give the same."""
+"""Linear layers give the same in both orders of operands, and side by side."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxswarm.model.linear import FEW_ROWS, project
+from jaxswarm.model.linear import FEW_ROWS, Joined, Linear, project
 
 
 @pytest.mark.parametrize("rows", [1, FEW_ROWS // 2, FEW_ROWS, FEW_ROWS + 2])
@@ -28,3 +29,15 @@ def test_few_rows_read_the_weights_as_the_left_operand():
 
     assert operands(FEW_ROWS).startswith("tensor<40x24xf32>")
     assert operands(FEW_ROWS + 1).startswith(f"tensor<{FEW_ROWS + 1}x24xf32>")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_joined_layers_give_what_each_gives_alone(bias):
+    rngs, axes = nnx.Rngs(0), ("heads", "embed")
+    layers = [Linear(axes, (size, 24), bias=bias, rngs=rngs) for size in (16, 4, 8)]
+    for layer in layers:
+        if layer.bias is not None:
+            layer.bias[...] = jax.random.normal(rngs.params(), layer.bias.shape)
+    x = jax.random.normal(rngs.params(), (2, 3, 24))
+    for got, layer in zip(Joined(*layers)(x), layers, strict=True):
+        np.testing.assert_allclose(got, layer(x), rtol=1e-5, atol=1e-6)

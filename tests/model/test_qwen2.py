@@ -252,6 +252,15 @@ def test_attention_s_gradient_in_float32_is_that_of_plain_einsums(monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, ours, gradients_of_attention("float32"))
 
 
+def test_joined_layers_change_no_hidden_state():
+    joined = make()
+    joined.join()
+    arguments = TOKENS[:, 0], jnp.array([7, 3]), TOKENS
+    np.testing.assert_allclose(
+        hidden_behind(joined, *arguments), hidden_behind(make(), *arguments), rtol=1e-5, atol=1e-5
+    )
+
+
 def test_a_tied_head_is_the_embedding():
     tied = make(dataclasses.replace(CONFIG, tie_embeddings=True))
     hidden = hidden_of(tied, TOKENS)
