@@ -36,6 +36,16 @@ def _rows(config: Config) -> tuple[Row, ...]:
         ("stages.max_peer_chars", _is_some, "1 or more"),
         ("generation.limit", _is_some, "1 or more"),
         (
+            "generation.temperature",
+            _is_above_0,
+            "above 0: a group of equal completions teaches nothing",
+        ),
+        (
+            "generation.top_k",
+            lambda count: count != 1,
+            "0 (all), or 2 or more: a group of equal completions teaches nothing",
+        ),
+        (
             "generation.prompt_buckets",
             lambda buckets: _is_rising(buckets) and all(isinstance(P, int) for P in buckets),
             "rising whole numbers above 0",

@@ -122,25 +122,9 @@ def evaluation(config: Config, seed: int) -> EvaluationConfig:
 
 
 def sampling(config: Config) -> Sampling:
-    """How completions to learn from are drawn.
-
-    Raises:
-      InputError: greedily, or as no sampler can.
-    """
+    """How completions to learn from are drawn. Raises InputError for what no sampler can."""
     generation = config.generation
-    made = Sampling(generation.temperature, generation.top_k, generation.top_p)
-    for key, got, is_greedy, expected, usual in (
-        ("temperature", made.temperature, made.temperature == 0, "above 0", 1.0),
-        ("top_k", made.top_k, made.top_k == 1, "0 (all), or 2 or more", 0),
-    ):
-        if is_greedy:
-            raise InputError(
-                f"generation.{key}",
-                got=got,
-                expected=f"{expected}: a group of equal completions teaches nothing",
-                remedy=f"set --config.generation.{key}={usual}",
-            )
-    return made
+    return Sampling(generation.temperature, generation.top_k, generation.top_p)
 
 
 def grpo(config: Config) -> GRPOConfig:
