@@ -116,7 +116,7 @@ def get_config() -> ConfigDict:
     mesh.tensor = 1
 
     swarm = config.swarm = ConfigDict()
-    # False: a solo run. Neither hivemind nor torch is loaded.
+    # False: a solo run. Neither hivemind nor torch is needed.
     swarm.enabled = True
     # stages: answer, critique, resolve, in step. sharing: answers alone, and nobody waits: a node
     # learns from its own completions and from those of peers that have arrived.
