@@ -49,7 +49,7 @@ def test_a_slow_peer_holds_no_one_past_the_deadline_and_its_late_text_is_read(tr
 def test_a_swarm_of_fast_and_slow_nodes_plays_on_at_the_deadline(trio) -> None:
     """One stage of the slow node takes longer than a whole round's deadlines."""
     a, b, slow = trio
-    deadline_s = 2 * DEADLINE_S  # of all that a stage has: what a busy machine takes counts too
+    deadline_s = 2 * DEADLINE_S  # on a busy machine a fast node may take longer than one
     for each in (a, b):
         each.live(stage_s=0.1, deadline_s=deadline_s)
     slow.live(stage_s=4 * deadline_s, deadline_s=deadline_s)
