@@ -59,7 +59,8 @@ class Linear(nnx.Module):
 class Joined(nnx.Module):
     """Linear layers of one input as one matmul, for a loop of many passes over the same weights.
 
-    Left apart they are joined by XLA for GPUs, which copies the weights for that in each pass.
+    Left apart they are joined by XLA for GPUs, which copies the weights for that in each pass where
+    cuBLAS multiplies.
     """
 
     def __init__(self, *layers: Linear):
