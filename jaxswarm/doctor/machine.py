@@ -19,7 +19,7 @@ from jaxswarm.learner.generate import prompt_pieces
 from jaxswarm.learner.micro_batches import pieces
 from jaxswarm.model.checkpoint_source import steps
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.model.sharding import question_ways
+from jaxswarm.model.sharding import ways_along
 from jaxswarm.settings import CHECKPOINTS
 
 LARGE_FOR_A_CPU = 100e6
@@ -113,7 +113,7 @@ def memory_needed(config: Config, model: ModelConfig, mesh: Mesh, dtype: str) ->
     of_weight = model.num_parameters / tensor
     weights = held * of_weight / fsdp
     P, C, heads = max(generation.prompt_buckets), generation.limit, model.num_heads
-    ways = question_ways(config.stages.questions, mesh)
+    ways = ways_along("question", config.stages.questions, mesh)
     questions = config.stages.questions // ways
 
     read_at_a_time = questions // prompt_pieces(questions, P, heads)

@@ -10,7 +10,7 @@ from jaxswarm.learner.profile import DECODE, PROMPT, SAMPLE
 from jaxswarm.learner.sampling import Sampling, sample
 from jaxswarm.model.attention import KeyValues
 from jaxswarm.model.qwen2 import Cache, Prefix, Qwen2, grow
-from jaxswarm.model.sharding import join_questions, question_ways, split_questions
+from jaxswarm.model.sharding import join_questions, split_questions, ways_along
 
 PROMPT_SCORES_BYTES = 4 << 30
 """What attention's scores of prompts may take on a device. They grow with the square of a prompt's
@@ -79,7 +79,7 @@ def _read_prompts(
 ) -> tuple[KeyValues, ...]:
     """Each layer's keys and values of the prompts."""
     Q, P = prompt_QxP.shape
-    pieces = prompt_pieces(Q // question_ways(Q), P, model.config.num_heads)
+    pieces = prompt_pieces(Q // ways_along("question", Q), P, model.config.num_heads)
     if pieces == 1:
         return model.prompt(prompt_QxP, length_Q).layers
     split = split_questions(prompt_QxP, pieces), split_questions(length_Q, pieces)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxswarm.learner.generate import Rollout, generate
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.model import qwen2
-from jaxswarm.model.sharding import gathered, is_split, place_questions, sharding
+from jaxswarm.model.sharding import gathered, place_questions, sharding, ways_along
 
 
 class Generate(Protocol):
@@ -88,6 +88,6 @@ def _generate(
 ) -> Rollout:
     model = nnx.merge(graph, gathered(qwen2.cast(params, dtype)))
     are_copies = any(leaf.dtype != dtype for leaf in jax.tree.leaves(params))
-    if are_copies and not is_split("heads"):
+    if are_copies and ways_along("heads", model.config.num_heads) == 1:
         model.join()
     return generate(model, prompt_QxP, length_Q, budget_QxG, key, **static)

@@ -48,7 +48,7 @@ def pieces(micro_batches: int, questions: int, ways: int) -> Pieces:
     Args:
       micro_batches: as asked for.
       questions: of the batch.
-      ways: parts that the devices cut the questions into: `sharding.question_ways`.
+      ways: parts that the devices cut the questions into: `sharding.ways_along`.
     """
     by_group = micro_batches // math.gcd(micro_batches, questions)
     return Pieces(math.gcd(micro_batches, questions // ways), by_group)

@@ -17,7 +17,7 @@ from jaxswarm.learner.micro_batches import Pieces, Rows
 from jaxswarm.learner.packing import Packing
 from jaxswarm.learner.profile import LOGPROBS, OPTIMIZER, REFERENCE
 from jaxswarm.model import qwen2
-from jaxswarm.model.sharding import question_ways
+from jaxswarm.model.sharding import ways_along
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def train_step(
     """
     assert (reference is None) == (config.beta == 0)
     Q = batch.token_QxGxC.shape[0]
-    cut_into = micro_batches.pieces(config.micro_batches, Q, question_ways(Q))
+    cut_into = micro_batches.pieces(config.micro_batches, Q, ways_along("question", Q))
     rows = _rows(config, batch)
     all_per_own = _all_per_own(rows)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxswarm.model.sharding import MESH_AXES_OF
+from jaxswarm.model.sharding import ways_along
 
 
 class _Head(NamedTuple):
@@ -67,7 +67,7 @@ def token_logprobs(
     Returns:
       logprob_QxGxC and entropy_QxGxC, float32, the latter without gradient.
     """
-    shards = _shards(len(head_VxD))
+    shards = ways_along("vocab", len(head_VxD))
     rows = len(head_VxD) // shards
     layout = _Head(shards, rows, _slices(rows, vocab_slice), temperature)
     if layout.spare:
@@ -77,14 +77,6 @@ def token_logprobs(
     found = _token_logprobs(layout, hidden_TxD, head_VxD, token_QxGxC.reshape(-1))
     logprob, entropy = (values_T.reshape(token_QxGxC.shape) for values_T in found)
     return logprob, jax.lax.stop_gradient(entropy)
-
-
-def _shards(vocabulary: int) -> int:
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
-        return 1
-    (axis,) = MESH_AXES_OF["vocab"]
-    return mesh.shape[axis] if vocabulary % mesh.shape[axis] == 0 else 1
 
 
 def _slices(rows: int, at_most: int) -> int:

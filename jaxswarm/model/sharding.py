@@ -115,20 +115,14 @@ def sharding(shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh) -> Na
     return NamedSharding(mesh, spec(shape, axes, mesh))
 
 
-def question_ways(questions: int, mesh: Mesh | AbstractMesh | None = None) -> int:
-    """Into how many parts so many questions are cut; 1: each device has them all.
+def ways_along(axis: str, size: int, mesh: Mesh | AbstractMesh | None = None) -> int:
+    """Into how many parts this logical axis, of that size, is cut; 1: each device has it whole.
 
     `mesh`: by default the one that is set, if any.
     """
     mesh = jax.sharding.get_abstract_mesh() if mesh is None else mesh
-    ways = 1 if mesh.empty else math.prod(mesh.shape[name] for name in MESH_AXES_OF["question"])
-    return ways if questions % ways == 0 else 1
-
-
-def is_split(axis: str) -> bool:
-    """Whether the mesh that is set, if any, cuts arrays along this logical axis."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return not mesh.empty and any(mesh.shape[name] > 1 for name in MESH_AXES_OF[axis])
+    ways = 1 if mesh.empty else math.prod(mesh.shape[name] for name in MESH_AXES_OF[axis])
+    return ways if size % ways == 0 else 1
 
 
 def split_questions(array: jax.Array, pieces: int) -> jax.Array:

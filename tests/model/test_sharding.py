@@ -19,9 +19,9 @@ from jaxswarm.model.sharding import (
     constrain,
     make_mesh,
     param_shardings,
-    question_ways,
     sharding,
     spec,
+    ways_along,
 )
 from tests.model.tiny_config import CONFIG
 
@@ -93,10 +93,10 @@ def test_an_axis_that_the_mesh_does_not_divide_is_repeated():
 
 def test_questions_are_cut_into_as_many_parts_as_the_mesh_can():
     mesh = make_mesh(data=2, fsdp=2, tensor=2)
-    assert [question_ways(questions, mesh) for questions in (8, 6)] == [4, 1]
-    assert question_ways(8) == 1, "no mesh is set"
+    assert [ways_along("question", questions, mesh) for questions in (8, 6)] == [4, 1]
+    assert ways_along("question", 8) == 1, "no mesh is set"
     with jax.set_mesh(mesh):
-        assert question_ways(8) == 4
+        assert ways_along("question", 8) == 4
 
 
 def test_two_axes_of_one_array_never_share_a_mesh_axis():
