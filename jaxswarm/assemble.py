@@ -5,19 +5,21 @@ Each function reads what it needs of the config and gives one part.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 import jax
 from flax import nnx
 from jax.sharding import Mesh
 
 from jaxswarm import checks, precision, settings
+from jaxswarm.errors import InputError
 from jaxswarm.flags import Config
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.generator import Generate, Generator
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.micro_batches import check_micro_batches
 from jaxswarm.model import qwen2, sharding, sources, weights
+from jaxswarm.model.config import ModelConfig
+from jaxswarm.paths import typed
 from jaxswarm.records import Stage
 from jaxswarm.report.files import unwritable
 from jaxswarm.stages import dataset, registry
@@ -42,8 +44,8 @@ def set_up_jax(config: Config) -> None:
       InputError: matmuls can't be in that dtype.
     """
     if config.output.compilation_cache:
-        cache = Path(config.output.compilation_cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        cache = str(typed(config.output.compilation_cache))
+        jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM_S)
     precision.set_for(settings.dtype(config.model.dtype))
 
@@ -54,13 +56,13 @@ def mesh(config: Config) -> Mesh:
 
 
 def learner(config: Config, source: weights.Source, say: Callable[[str], None]) -> Learner:
-    """Loads the model's weights onto the mesh. `check` has looked at the sizes.
+    """Loads the model's weights onto the mesh.
 
     Raises:
-      InputError: the mesh does not fit the model, or the weights can't be used.
+      InputError: the weights can't be used.
     """
     on_mesh, grpo, optimizer = mesh(config), settings.grpo(config), settings.optimizer(config)
-    graph, params = _load(config, source, on_mesh, "float32", say)
+    graph, params = _load(source, on_mesh, "float32", say)
     return Learner(graph, params, on_mesh, grpo, optimizer)
 
 
@@ -71,12 +73,17 @@ def generate(config: Config, source: weights.Source, say: Callable[[str], None])
       InputError: as for `learner`.
     """
     on_mesh, of_pass = mesh(config), settings.dtype(config.model.dtype)
-    graph, params = _load(config, source, on_mesh, of_pass, say)
+    graph, params = _load(source, on_mesh, of_pass, say)
     return partial(Generator(graph, on_mesh, of_pass), params)
 
 
 def model_source(config: Config) -> weights.Source:
     return sources.open_source(config.model.source)
+
+
+def model_config(config: Config) -> ModelConfig:
+    """What `model_source` will open, without fetching it."""
+    return sources.look_up(config.model.source)
 
 
 def tokenizer(source: weights.Source) -> Tokenizer:
@@ -123,7 +130,11 @@ def exchange(
     stage_plans: Mapping[Stage, StagePlan],
     say: Callable[[str], None],
 ) -> Exchange:
-    """The door to the swarm, or to a swarm of one. hivemind is loaded only where there is one."""
+    """Over the DHT, or within the process for a solo run, which does not load hivemind.
+
+    Raises:
+      InputError: see `settings.dht` and `DhtExchange`.
+    """
     if not config.swarm.enabled:
         return LocalExchange(Hub(), SOLO_PEER)
     from jaxswarm.swarm.dht_exchange import DhtExchange
@@ -158,18 +169,43 @@ def check_values(config: Config) -> None:
 
 def check_data(config: Config, questions: Dataset) -> None:
     """Raises InputError if a round asks for more questions than there are to train on."""
-    dataset.round_questions(questions.train, config.swarm.seed, 0, config.stages.questions)
+    if config.stages.questions > len(questions.train):
+        raise InputError(
+            "stages.questions",
+            got=config.stages.questions,
+            expected=f"at most the {len(questions.train)} training questions",
+            remedy="set --config.stages.questions, or give more questions by --config.data.source",
+        )
 
 
-def check_model(config: Config, source: weights.Source) -> None:
-    """Raises InputError if mesh, batch and model don't go together."""
-    sharding.check_divides(source.config, mesh(config), questions=config.stages.questions)
+def check_model(config: Config, model: ModelConfig) -> None:
+    """Looks at what the model does not go with.
+
+    Raises:
+      InputError: the mesh does not divide the model or a batch, or a prompt and its completion can
+        be longer than the model's context.
+    """
+    sharding.check_divides(
+        model,
+        mesh(config),
+        {
+            "questions of a round": config.stages.questions,
+            "evaluation.batch": config.evaluation.batch if config.evaluation.questions else 0,
+        },
+    )
+    longest = max(config.generation.prompt_buckets) + config.generation.limit
+    if longest > model.max_positions:
+        raise InputError(
+            "the largest of generation.prompt_buckets plus generation.limit",
+            got=longest,
+            expected=f"at most the model's context, {model.max_positions} tokens",
+            remedy="set --config.generation.prompt_buckets or --config.generation.limit",
+        )
 
 
 def _load(
-    config: Config, source: weights.Source, on_mesh: Mesh, dtype: str, say: Callable[[str], None]
+    source: weights.Source, on_mesh: Mesh, dtype: str, say: Callable[[str], None]
 ) -> tuple[nnx.GraphDef, nnx.State]:
-    sharding.check_divides(source.config, on_mesh, questions=config.stages.questions)
     graph, _ = qwen2.abstract(source.config)
     say(f"loading {source.config.num_parameters / 1e6:,.1f}M weights of {source.name}")
     return graph, weights.load(source, on_mesh, dtype)

@@ -13,6 +13,9 @@ from jaxswarm.stages.merge import PUBLISH_POLICIES
 Row = tuple[str, Callable[[Any], bool], str]
 """A key, whether its value can be used, and what is expected in words."""
 
+LONGEST_S = 1e8
+"""Three years: what is longer, or infinite, is no date any more when it is added to today's."""
+
 
 def check(config: Config) -> None:
     """Raises InputError for the first of them.
@@ -28,6 +31,7 @@ def check(config: Config) -> None:
 def _rows(config: Config) -> tuple[Row, ...]:
     """In the order of configs/gsm8k.py."""
     swarm, group = config.swarm, config.grpo.group
+    seconds = f"above 0 s, and at most {LONGEST_S:g} s"
     return (
         ("rounds", _is_not_below_0, "0 (until stopped) or more"),
         ("stages.questions", _is_some, "1 or more"),
@@ -42,7 +46,7 @@ def _rows(config: Config) -> tuple[Row, ...]:
         ),
         (
             "generation.top_k",
-            lambda count: count != 1,
+            lambda count: count == 0 or count >= 2,
             "0 (all), or 2 or more: a group of equal completions teaches nothing",
         ),
         (
@@ -76,16 +80,16 @@ def _rows(config: Config) -> tuple[Row, ...]:
             "a multiaddress to listen at, such as /ip4/0.0.0.0/tcp/0",
         ),
         ("swarm.first_peers", _is_not_below_0, "0 (wait for nobody) or more"),
-        ("swarm.stage_deadline_s", _is_above_0, "above 0 s"),
-        ("swarm.startup_timeout_s", _is_above_0, "above 0 s"),
-        ("swarm.heartbeat_s", _is_above_0, "above 0 s"),
+        ("swarm.stage_deadline_s", _is_time, seconds),
+        ("swarm.startup_timeout_s", _is_time, seconds),
+        ("swarm.heartbeat_s", _is_time, seconds),
         (
             "swarm.member_ttl_s",
             lambda ttl_s: ttl_s > swarm.heartbeat_s,
             f"above swarm.heartbeat_s ({swarm.heartbeat_s:g} s)",
         ),
-        ("swarm.output_ttl_s", _is_above_0, "above 0 s"),
-        ("swarm.poll_s", _is_above_0, "above 0 s"),
+        ("swarm.output_ttl_s", _is_time, seconds),
+        ("swarm.poll_s", _is_time, seconds),
         ("evaluation.every_rounds", _is_not_below_0, "0 (at the start and the end alone) or more"),
         ("evaluation.questions", _is_not_below_0, "0 (no evaluation) or more"),
         ("evaluation.samples", _is_not_below_0, "0 (greedy alone) or more"),
@@ -106,6 +110,10 @@ def _is_not_below_0(number: float) -> bool:
 
 def _is_above_0(number: float) -> bool:
     return number > 0
+
+
+def _is_time(seconds: float) -> bool:
+    return 0 < seconds <= LONGEST_S
 
 
 def _is_part(number: float) -> bool:

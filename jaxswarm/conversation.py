@@ -1,7 +1,7 @@
 """What a node and its swarm tell each other in a round: on the network and in the journal."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from jaxswarm import batches
@@ -9,7 +9,7 @@ from jaxswarm.outcome import Asked
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
-from jaxswarm.stages.dataset import round_questions
+from jaxswarm.stages.dataset import draw
 from jaxswarm.stages.merge import Merged, sift
 from jaxswarm.swarm.waiting import Gathered, OnWait
 
@@ -91,17 +91,15 @@ class Conversation:
             for came in (gathered.outputs, gathered.late)
         )
         for output in late:
-            self._parts.journal.late(output, position)
+            asked = {discussion.question.id for discussion in self.questions(output.position.round)}
+            self._parts.journal.late(self._sifted(output, asked), position)
         plan = self._parts.plans[position.stage]
         about = {discussion.question.id: discussion for discussion in discussions}
         for output in outputs:
-            # Rewards take time, and strangers send much: what the next stage can't show has none.
-            scores = {
-                reply: plan.score(reply.text, about[reply.question_id])
-                for _, reply, reason in sift((output,), about, self._config.max_peer_chars)
-                if not reason
-            }
-            self._parts.journal.received(output, scores)
+            # Rewards and the disk are not for what strangers send and no stage can show.
+            kept = self._sifted(output, about)
+            scores = {r: plan.score(r.text, about[r.question_id]) for r in kept.replies}
+            self._parts.journal.received(kept, scores)
         return replace(
             gathered,
             outputs=_in_order(*self._past.received.get(position, ()), *outputs),
@@ -117,17 +115,27 @@ class Conversation:
     ) -> Merged:
         """The discussions with what the stage has brought in, late answers included."""
         late = usable(position, gathered.late)
+        late_refused: Counter[str] = Counter()
         if late and self._answers:
             own_answer, answers = self._answers
             answering = Position(position.round, 0)
             questions = self.questions(position.round)
+            about = {discussion.question.id for discussion in questions}
+            sifted = sift(late, about, self._config.max_peer_chars)
+            late_refused.update(reason for _, _, reason in sifted if reason)
             merged = self._merge(answering, questions, (*answers, *late), own_answer)
             discussions = merged.discussions
-        return self._merge(position, discussions, gathered.outputs, own)
+        merged = self._merge(position, discussions, gathered.outputs, own)
+        return replace(merged, refused=late_refused + Counter(merged.refused))
+
+    def _sifted(self, output: StageOutput, questions: Container[str]) -> StageOutput:
+        """What of a peer's output can be used."""
+        sifted = sift((output,), questions, self._config.max_peer_chars)
+        return replace(output, replies=tuple(reply for _, reply, reason in sifted if not reason))
 
     def _draw(self, seed: int, round_index: int) -> tuple[Discussion, ...]:
         train, count = self._parts.dataset.train, self._config.questions
-        return tuple(Discussion(q) for q in round_questions(train, seed, round_index, count))
+        return tuple(Discussion(q) for q in draw(train, seed, round_index, count))
 
     def _merge(
         self,

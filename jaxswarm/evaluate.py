@@ -53,6 +53,7 @@ def measure(config: flags.Config) -> Evaluation:
     assemble.check_values(config)
     assemble.set_up_jax(config)
     plans, dataset = assemble.plans(config), assemble.data(config)
+    assemble.check_model(config, assemble.model_config(config))
     source = assemble.model_source(config)
     tokenizer = assemble.tokenizer(source)
     generate = assemble.generate(config, source, lambda text: print(text, file=sys.stderr))

@@ -15,6 +15,7 @@ from jaxswarm.errors import InputError
 @readers.may_leave()
 def main() -> int:
     """Returns the exit code."""
+    memory.keep_freed()
     ending = Ending()
     try:
         with ending.requests():
@@ -35,7 +36,6 @@ def main() -> int:
 
 def _run(ending: Ending) -> bool:
     """Runs the node that the command line asks for. Whether all rounds are done."""
-    memory.keep_freed()
     # To import JAX takes seconds, in which an end may be asked for too.
     from absl import flags as absl_flags
 

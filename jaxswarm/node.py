@@ -1,7 +1,7 @@
 """One node's life: rounds of three stages, each of them one line from questions to merged texts.
 
-    questions -> prompts -> token ids -> generate -> texts -> rewards -> advantages -> train step
-    -> publish -> gather -> merge -> the next stage's questions
+    questions -> prompts -> token ids -> generate -> texts -> rewards -> publish
+    -> advantages -> train step -> gather -> merge -> the next stage's questions
 
 `Node._play` is that line. What stands around it: where a node goes next, what it says of itself,
 and what it keeps so that a kill loses nothing.
@@ -31,6 +31,9 @@ from jaxswarm.swarm.waiting import Gathered, OnWait, Waiting
 Phase = Callable[[str], AbstractContextManager[None]]
 """Shows a phase of the work while its block runs."""
 
+FALLEN_BEHIND = 2
+"""Rounds that a node may miss at the end of its run, and yet has all of them behind it."""
+
 
 class Node:
     """Runs rounds until they are done or it is told to stop."""
@@ -42,7 +45,7 @@ class Node:
         """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
         self._config = config
         self._parts = parts
-        self._start = start.position
+        self._start = self._next = start.position
         self._conversation = Conversation(config, parts, start.past)
         self._last_step = parts.checkpointer.latest() or 0
         self._unsaved = 0
@@ -61,8 +64,17 @@ class Node:
         """Returns True when all rounds are done, False when it was stopped before.
 
         Raises:
-          InputError: the swarm is past all the rounds of a node that comes new.
+          InputError: the swarm is past all of this node's rounds, and it has not played them; or
+            another end that a person must see to. What was learnt is saved.
         """
+        try:
+            return self._run()
+        except InputError:
+            if self._unsaved:
+                self._save(self._next)
+            raise
+
+    def _run(self) -> bool:
         config = self._config
         position, discussions = self._start, self._conversation.replay(self._start)
         if self._evaluations.is_due(position):
@@ -73,13 +85,6 @@ class Node:
             )
         fresh = not self._conversation.said(position)
         position, discussions = self._enter(position, discussions, joining=fresh)
-        if self._start == Position(0, 0) and self._is_done(position):
-            raise InputError(
-                "rounds",
-                got=config.rounds,
-                expected=f"more than {position.round}, which the swarm has behind it",
-                remedy="set --config.rounds; with 0 it runs until it is stopped",
-            )
         while not self._stopping and not self._is_done(position):
             position, discussions = self._play(position, discussions)
         if self._unsaved:
@@ -104,10 +109,12 @@ class Node:
         seed = config.stage_seed(position)
         with self._traced(position):
             asked = self._ask(plan, discussions, seed, self._progress.phase)
+            # Before the node learns: meanwhile the peers can read it.
+            with self._progress.phase("publish"):
+                own = self._conversation.publish(position, asked)
+                parts.exchange.announce(position, published=True)
             outcome = self._learn(asked, self._progress.phase)
-        with self._progress.phase("publish"):
-            own = self._conversation.publish(position, asked)
-            parts.exchange.announce(position, published=True)
+        self._has_learnt(position.next())
         with self._progress.phase("gather"):
             gathered = self._conversation.gather(position, discussions, self._meanwhile(position))
         merged = self._conversation.merge(position, discussions, gathered, own)
@@ -199,8 +206,6 @@ class Node:
         self, position: Position, discussions: tuple[Discussion, ...]
     ) -> tuple[Position, tuple[Discussion, ...]]:
         """From one stage to the next: keep what was learnt, measure it, stay with the swarm."""
-        # Counted, not told from the position: who skips rounds might never be at a multiple.
-        self._unsaved += 1
         is_due = self._unsaved >= self._config.checkpoint_stages
         is_to_evaluate = self._evaluations.is_due(position)
         # An evaluation takes long enough to be killed in.
@@ -212,6 +217,12 @@ class Node:
         if self._stopping or self._is_done(position):
             return position, discussions
         return self._enter(position, discussions, joining=False)
+
+    def _has_learnt(self, following: Position) -> None:
+        """What was learnt by now is to be kept with `following` as the stage to go on at."""
+        self._next = following
+        # Counted, not told from the position: who skips rounds might never be at a multiple.
+        self._unsaved += 1
 
     def _save(self, position: Position) -> None:
         """Keeps what was learnt, for a node that goes on at `position`."""
@@ -235,6 +246,14 @@ class Node:
             target = exchange.target(position, joining=joining)
             if target == position:
                 break
+            has_fallen_behind = 0 < target.round - position.round <= FALLEN_BEHIND
+            if self._is_done(target) and (not has_fallen_behind or position == Position(0, 0)):
+                raise InputError(
+                    "rounds",
+                    got=self._config.rounds,
+                    expected=f"more than {target.round}, which the swarm has behind it",
+                    remedy="set --config.rounds; with 0 it runs until it is stopped",
+                )
             where = "ahead" if target > position else "behind"
             self._progress.say(f"the swarm is {where}: going from {position} to {target}")
             if target < position:

@@ -15,6 +15,7 @@ from jaxswarm.learner.optimizer import OptimizerConfig
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import GRPOConfig
 from jaxswarm.parts import NodeConfig
+from jaxswarm.paths import typed
 from jaxswarm.records import STAGES
 from jaxswarm.swarm import access
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
@@ -29,7 +30,7 @@ MODES = STAGED, SHARING = "stages", "sharing"
 
 def output_directory(config: Config) -> Path:
     """Where all that the run writes goes."""
-    return Path(config.output.directory).expanduser()
+    return typed(config.output.directory)
 
 
 def dht(config: Config) -> DhtConfig:
@@ -58,13 +59,11 @@ def dht(config: Config) -> DhtConfig:
                 expected=f"at most {most_s:g} s, as every peer has it",
                 remedy=f"set --config.swarm.{key}",
             )
-    identity = swarm.identity or output_directory(config) / "identity.pem"
+    identity = swarm.identity or str(output_directory(config) / "identity.pem")
     return DhtConfig(
         name=swarm.name,
-        identity_path=str(Path(identity).expanduser()),
-        identity_backup=str(Path(swarm.identity_backup).expanduser())
-        if swarm.identity_backup
-        else "",
+        identity_path=str(typed(identity)),
+        identity_backup=str(typed(swarm.identity_backup)) if swarm.identity_backup else "",
         initial_peers=_list(swarm.initial_peers),
         host_maddrs=_list(swarm.host_maddrs),
         announce_maddrs=_list(swarm.announce_maddrs),
@@ -183,7 +182,7 @@ def optimizer(config: Config) -> OptimizerConfig:
 
 
 def dtype(name: str) -> str:
-    """That of the matmuls. `auto` is the one place where the program asks what it runs on."""
+    """That of the matmuls. `auto`: the one setting that follows from the device."""
     if name == "auto":
         return "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if name not in ("bfloat16", "float32"):

@@ -43,9 +43,11 @@ class SharingNode(Node):
             with self._progress.phase("mix"):
                 mixed = self._trade.mix(position.round, asked)
             outcome = self._learn(mixed.asked, self._progress.phase, mixed.reward_QxG)
+        following = Position(position.round + 1, 0)
+        self._has_learnt(following)
         gathered = Gathered(outputs, (), parts.exchange.refused(), 0.0)
         self._report(position, outcome, gathered, mixed.external)
-        return self._go_on(Position(position.round + 1, 0), ())
+        return self._go_on(following, ())
 
     def _enter(
         self,

@@ -17,10 +17,14 @@ from jaxswarm.outcome import Asked
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
-from jaxswarm.stages.dataset import round_questions
+from jaxswarm.stages.dataset import draw
+from jaxswarm.stages.merge import fault
 
 MAX_OFFERS = 64
 """Peers whose newest output is kept until its questions are asked."""
+OF_LATE = 1 / 4
+"""Of the data set, the questions asked last. Were it all that was ever asked, trade would end when
+each question has been."""
 
 
 class _Offer(NamedTuple):
@@ -63,7 +67,8 @@ class Trade:
         self._questions = {question.id: question for question in parts.dataset.train}
         self._offers: dict[str, _Offer] = {}
         """By peer, who was heard last at the end."""
-        self._asked: set[str] = set()
+        self._asked: dict[str, None] = {}
+        """Questions of late, who was asked last at the end."""
 
     def look(self, round_index: int) -> tuple[StageOutput, ...]:
         """Reads what has arrived since the last look. A peer's newest output replaces its last."""
@@ -72,6 +77,7 @@ class Trade:
         for output in outputs:
             offered: dict[str, list[tuple[str, float]]] = {}
             scores: dict[Reply, Score] = {}
+            kept: list[Reply] = []
             for reply in output.replies:
                 given = len(offered.get(reply.question_id, ()))
                 if reason := self._reason_against(reply, given):
@@ -79,9 +85,10 @@ class Trade:
                     continue
                 about = Discussion(self._questions[reply.question_id])
                 scores[reply] = self._plan.score(reply.text, about)
+                kept.append(reply)
                 completion = reply.text, scores[reply].total
                 offered.setdefault(reply.question_id, []).append(completion)
-            self._parts.journal.offered(output, scores)
+            self._parts.journal.offered(replace(output, replies=tuple(kept)), scores)
             self._offers.pop(output.peer, None)
             self._offers[output.peer] = _Offer(output.position, offered)
         for peer in list(self._offers)[:-MAX_OFFERS]:
@@ -91,30 +98,38 @@ class Trade:
     def questions(self, round_index: int) -> tuple[Discussion, ...]:
         """The round's questions: up to half of them such as peers have answered, the rest by lot.
 
-        A question is followed once, so that there are always new ones in the swarm.
+        A question that was asked of late is not followed, so that there are always new ones in the
+        swarm.
         """
         config, train = self._config, self._parts.dataset.train
         offered = {question for offer in self._offers.values() for question in offer.completions}
-        unasked = [self._questions[question] for question in sorted(offered - self._asked)]
+        unasked = [self._questions[it] for it in sorted(offered - self._asked.keys())]
         count = min(len(unasked), -(-config.questions // 2))
-        followed = round_questions(unasked, config.seed, round_index, count)
-        drawn = round_questions(train, config.seed, round_index, config.questions)
+        followed = draw(unasked, config.seed, round_index, count)
+        drawn = draw(train, config.seed, round_index, config.questions)
         fresh = [question for question in drawn if question not in followed]
         chosen = (*followed, *fresh)[: config.questions]
-        self._asked.update(question.id for question in chosen)
+        for question in chosen:
+            self._asked.pop(question.id, None)
+            self._asked[question.id] = None
+        for question_id in list(self._asked)[: -max(1, round(OF_LATE * len(train)))]:
+            del self._asked[question_id]
         return tuple(Discussion(question) for question in chosen)
 
     def publish(self, position: Position, asked: Asked) -> None:
-        """Publishes the first of one's own completions of each question."""
+        """Publishes the first of one's own completions of each question that came to their end.
+
+        Who reads the others could not tell that they were cut, and would learn to end there.
+        """
         replies: list[Reply] = []
         scores: dict[Reply, Score] = {}
         outcome = asked.outcome
-        for discussion, texts, group in zip(
-            asked.discussions, outcome.texts, outcome.scores, strict=True
+        for discussion, texts, group, ended in zip(
+            asked.discussions, outcome.texts, outcome.scores, outcome.ended, strict=True
         ):
-            for text, score in zip(texts[: self._config.external], group, strict=False):
-                replies.append(self._plan.reply(text, discussion))
-                scores[replies[-1]] = score
+            for index in np.flatnonzero(ended)[: self._config.external]:
+                replies.append(self._plan.reply(texts[index], discussion))
+                scores[replies[-1]] = group[index]
         output = StageOutput(self._parts.exchange.peer, position, tuple(replies))
         say_once(self._parts, self._past, output, asked, scores)
 
@@ -149,11 +164,7 @@ class Trade:
         """Why a peer's completion is not taken, that has given so many of its question; or ""."""
         if given == self._config.external:
             return "too many"
-        if reply.question_id not in self._questions:
-            return "unknown question"
-        if not reply.text.strip():
-            return "blank text"
-        return "too long" if len(reply.text) > self._config.max_peer_chars else ""
+        return fault(reply, self._questions, self._config.max_peer_chars)
 
 
 def _copy(rollout: Rollout) -> Rollout:
@@ -165,9 +176,8 @@ def _put(rollout: Rollout, at: tuple[int, int], ids: list[int]) -> None:
     """A completion that another model drew, whose probabilities are not known."""
     row: Any = (*at, slice(len(ids)))
     arrays: Any = rollout
-    for array in (arrays.token_QxGxC, arrays.logprob_QxGxC):
-        array[at] = 0
+    arrays.token_QxGxC[at] = 0
     arrays.token_QxGxC[row] = ids
-    arrays.logprob_QxGxC[row] = np.nan
+    arrays.logprob_QxGxC[at] = np.nan
     arrays.length_QxG[at] = len(ids)
     arrays.ended_QxG[at] = True

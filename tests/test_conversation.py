@@ -1,6 +1,7 @@
 """What a node takes from its swarm's texts, without a model: over the in-memory exchange."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def test_no_time_is_spent_on_the_reward_of_a_text_that_is_not_used(
     shown = [text.text for talk in merged.discussions for text in talk.answers]
     assert [text for text in shown if text != "mine"] == scored
     (line,) = map(json.loads, (tmp_path / JOURNAL_FILE).read_text().splitlines())
-    assert [reply["text"] for reply in line["replies"]] == [reply.text for reply in replies]
+    assert [reply["text"] for reply in line["replies"]] == scored, "nor any place on the disk"
     rewards = {reply["text"]: reply["reward"] for reply in line["replies"] if "reward" in reply}
     plan = parts.plans[Stage.ANSWER]
     assert rewards == {
@@ -137,7 +138,7 @@ def test_no_time_is_spent_on_the_reward_of_a_text_that_is_not_used(
 
 def test_after_a_kill_what_came_late_comes_late_again(begin: Begin) -> None:
     """Though the network has it from the first stage on by then."""
-    hub = Hub()
+    hub, refused = Hub(), Counter[str]()
     LocalExchange(hub, "slow").announce(ANSWER, published=False)
 
     def play_on(
@@ -152,13 +153,17 @@ def test_after_a_kill_what_came_late_comes_late_again(begin: Begin) -> None:
             if not conversation.said(position):
                 parts.journal.published(own, [], {})
             gathered = conversation.gather(position, discussions, go_on)
-            discussions = conversation.merge(position, discussions, gathered, own).discussions
+            merged = conversation.merge(position, discussions, gathered, own)
+            discussions = merged.discussions
+            refused.update(merged.refused)
             seen.append(discussions)
         return seen
 
     conversation, parts = begin(hub)
-    reply = to_all(conversation.questions(0), "late")[0]
-    lived = play_on(conversation, parts, lambda: say(hub, "slow", ANSWER, reply))
+    first, second = (discussion.question.id for discussion in conversation.questions(0)[:2])
+    replies = Reply(first, "late"), Reply(second, " ")
+    lived = play_on(conversation, parts, lambda: say(hub, "slow", ANSWER, *replies))
+    assert refused == {"blank text": 1}
     shown = [[{text.text for text in talk.answers} for talk in talks[:1]] for talks in lived]
     assert shown == [[{f"mine at {ANSWER}"}], [{f"mine at {ANSWER}", "late"}]]
 

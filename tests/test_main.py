@@ -1,13 +1,14 @@
 """What the program refuses: one line that names the thing, exit code 2, and nothing begun."""
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, evaluate
+from jaxswarm import assemble, evaluate, memory
 from jaxswarm.doctor import __main__ as doctor
 from jaxswarm.errors import InputError
 from jaxswarm.main import main
@@ -66,6 +67,9 @@ def attempt(
         (["--config.generation.top_k=1"], "generation.top_k"),
         (["--config.grpo.row_buckets=(0.5, 2)"], "row_buckets"),
         (["--config.generation.limit=0"], "generation.limit"),
+        (["--config.generation.limit=400"], "at most the model's context, 512 tokens"),
+        (["--config.evaluation.batch=12"], "evaluation.batch"),
+        (["--config.model.source=~no-such-user/model"], "~no-such-user/model"),
         (["--config.evaluation.batch=0"], "evaluation.batch"),
         (["--config.output.keep_checkpoints=0"], "output.keep_checkpoints"),
         (["--config.swarm.host_maddrs= , ", "--config.swarm.enabled=True"], "swarm.host_maddrs"),
@@ -103,6 +107,7 @@ def test_a_value_that_can_t_be_used(attempt, tmp_path, flags, named):
         ("optimizer.b2", -0.1),
         ("swarm.first_peers", -1),
         ("swarm.stage_deadline_s", 0.0),
+        ("swarm.stage_deadline_s", float("inf")),
         ("swarm.startup_timeout_s", 0.0),
         ("swarm.heartbeat_s", 0.0),
         ("swarm.member_ttl_s", 1.0),
@@ -146,19 +151,41 @@ def test_a_directory_without_a_name_is_not_the_present_one(attempt, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_value_costs_no_download(attempt, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("flag", "named"),
+    [
+        ("--config.grpo.group=1", "grpo.group"),
+        ("--config.swarm.name= ", "swarm.name"),
+        ("--config.swarm.initial_peers=nowhere", "initial_peers"),
+        ("--config.mesh.data=3", "mesh"),
+        ("--config.evaluation.batch=12", "evaluation.batch"),
+    ],
+)
+def test_a_wrong_value_costs_no_download(attempt, tmp_path, monkeypatch, flag, named):
     def download(_: object) -> None:
         raise AssertionError("the model was looked for")
 
     monkeypatch.setattr(assemble, "model_source", download)
-    assert "grpo.group" in attempt(tmp_path, "--config.grpo.group=1")
+    assert named in attempt(tmp_path, flag, "--config.swarm.enabled=True")
+
+
+def test_memory_is_set_up_before_there_is_a_second_thread(attempt, tmp_path, monkeypatch):
+    seen: list[set[str]] = []
+
+    def noting() -> None:
+        seen.append({thread.name for thread in threading.enumerate()})
+
+    monkeypatch.setattr(memory, "keep_freed", noting)
+    attempt(tmp_path, "--config.grpo.group=1")
+    (names,) = seen
+    assert "ending" not in names
 
 
 def test_a_round_with_more_questions_than_there_are_is_refused_before_the_swarm_is_joined(
     attempt, tmp_path
 ):
     line = attempt(tmp_path, "--config.stages.questions=80000", "--config.swarm.enabled=True")
-    assert line.startswith("error: --config.stages.questions: got 80000; expected at most the ")
+    assert line.startswith("error: stages.questions: got 80000; expected at most the ")
     assert not (tmp_path / "node.json").exists()
 
 

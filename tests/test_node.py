@@ -14,7 +14,7 @@ from jaxswarm.learner.learner import Learner
 from jaxswarm.node import Node
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
-from jaxswarm.stages.dataset import round_questions
+from jaxswarm.stages.dataset import draw
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
 from tests.playing import (
@@ -90,7 +90,7 @@ def test_an_answer_that_comes_too_late_is_shown_where_it_still_can_be(tmp_path, 
     hub = Hub()
     slow, exchange = LocalExchange(hub, "slow"), LocalExchange(hub, "ann")
     slow.announce(Position(0, 0), published=False)
-    question = round_questions(assemble.data(config).train, config.swarm.seed, 0, 4)[0].id
+    question = draw(assemble.data(config).train, config.swarm.seed, 0, 4)[0].id
 
     def late_by_a_stage(output: StageOutput) -> None:
         at = Position(0, output.position.stage_index - 1)
@@ -274,7 +274,7 @@ def beside_ben(hub: Hub, text: str) -> LocalExchange:
     announce = exchange.announce
 
     def go_with_it(position: Position, published: bool) -> None:
-        question = round_questions(assemble.data(tiny.get_config()).train, 0, position.round, 4)[0]
+        question = draw(assemble.data(tiny.get_config()).train, 0, position.round, 4)[0]
         reply = Reply(question.id, f"{text} {position.stage}", NONE_RIGHT)
         ben.publish(StageOutput("ben", position, (reply,)))
         ben.announce(position, published=True)

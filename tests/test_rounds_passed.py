@@ -53,6 +53,56 @@ def test_a_node_whose_rounds_the_swarm_has_behind_it_does_not_say_that_they_are_
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
+def test_a_node_that_the_swarm_leaves_far_behind_keeps_what_it_has_learnt_and_claims_no_end(
+    tmp_path,
+):
+    config = config_of(tmp_path, rounds=5)
+    config.evaluation.questions = 0
+    config.output.checkpoint_stages = 99
+    hub = Hub()
+    others, exchange = two_others(hub, Position(0, 0)), LocalExchange(hub, "ann")
+
+    def far_ahead(output: StageOutput) -> None:
+        for other in others:
+            at = Position(9, 0) if output.position == Position(1, 0) else output.position.next()
+            other.announce(at, published=False)
+
+    after_publishing(exchange, far_ahead)
+    with pytest.raises(InputError, match=r"rounds: got 5; expected more than 9"):
+        play(config, exchange)
+
+    assert play(config, LocalExchange(Hub(), "ann")), "alone it goes on"
+    played = [report.position for report in reports(tmp_path).stages]
+    assert played == [Position(r, s) for r in range(5) for s in range(len(STAGES))]
+
+
+def test_what_ends_a_node_in_mid_stage_costs_nothing_that_it_has_learnt(tmp_path):
+    config = config_of(tmp_path, rounds=2)
+    config.evaluation.questions = 0
+    config.output.checkpoint_stages = 99
+    exchange = LocalExchange(Hub(), "ann")
+    gather = exchange.gather
+
+    def fail_at_the_fourth(position, *rest):
+        if position == Position(1, 0):
+            raise InputError("the swarm", got="this", expected="that", remedy="so")
+        return gather(position, *rest)
+
+    exchange.gather = fail_at_the_fourth
+    with pytest.raises(InputError, match="the swarm: got 'this'"):
+        play(config, exchange)
+
+    learnt = []
+
+    def noting(output: StageOutput) -> None:
+        learnt.append(output.position)
+
+    again = LocalExchange(Hub(), "ann")
+    after_publishing(again, noting)
+    assert play(config, again)
+    assert learnt == [Position(1, 1), Position(1, 2)], "the stage that it had learnt from is kept"
+
+
 def test_a_node_that_is_stopped_while_it_measures_a_round_has_it_saved_and_measures_it_later(
     tmp_path, monkeypatch
 ):

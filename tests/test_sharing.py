@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble
+from jaxswarm import assemble, trade
+from jaxswarm.learner import grpo
 from jaxswarm.learner.learner import Learner
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, JournalState, read_journal
 from jaxswarm.swarm.exchange import Hub, LocalExchange
-from tests.playing import config_of, one_device, play, play_together, reports
+from jaxswarm.trade import Trade
+from tests.playing import after_publishing, config_of, one_device, play, play_together, reports
 
 __all__ = ["one_device"]
 
@@ -87,7 +89,7 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
     assert (first.outputs_read, first.external) == (1, EXTERNAL)
     assert (second.outputs_read, second.external) == (0, 0), "what was read is not read again"
     assert asked(tmp_path, "ann")[0][0] == TRAIN[0].id
-    assert offered(tmp_path) == [("ben", Position(7, 0), [good, bad, good])]
+    assert offered(tmp_path) == [("ben", Position(7, 0), [good, bad])], "as many as it takes"
     assert journal(tmp_path, "ann").heard == frozenset(), "no restart reads it into memory"
 
     logprob = np.asarray(batches[0].logprob_QxGxC)
@@ -105,6 +107,45 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
         assert row[:length].tolist() in tokens
         rewards.append((row[:length].tolist() == tokens[0], float(reward)))
     assert all(reward == (3.5 if is_good else pytest.approx(0.25)) for is_good, reward in rewards)
+
+    advantage = grpo.advantages(batches[0].reward_QxG, "group")
+    teaches = np.asarray(grpo.teaches(batches[0].logprob_QxGxC, advantage))
+    assert teaches[0, -EXTERNAL:].tolist() == [is_good for is_good, _ in rewards]
+    assert teaches[0, :-EXTERNAL].all()
+
+
+def test_completions_that_were_cut_are_given_to_nobody(tmp_path):
+    config = sharing(tmp_path, rounds=1)
+    config.generation.limit = 4
+    assert play(config, LocalExchange(Hub(), "ann"))
+    (report,) = reports(tmp_path).stages
+    assert report.truncated_share == 1
+    (output,) = journal(tmp_path, "ann").published.values()
+    assert output.replies == ()
+
+
+def test_a_question_may_be_followed_again_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(trade, "OF_LATE", 8 / len(TRAIN))
+    hub = Hub()
+    ben, exchange = LocalExchange(hub, "ben"), LocalExchange(hub, "ann")
+    offered = tuple(Reply(question.id, "<answer>1</answer>") for question in TRAIN[:2])
+
+    def offer_again(output: StageOutput) -> None:
+        at = Position(output.position.round, 0)
+        ben.publish(StageOutput("ben", at, offered))
+        ben.announce(at, published=True)
+
+    after_publishing(exchange, offer_again)
+    ids, choose, followed = {reply.question_id for reply in offered}, Trade.questions, []
+
+    def noting(self, round_index: int):
+        chosen = choose(self, round_index)
+        followed.append(ids <= {discussion.question.id for discussion in chosen})
+        return chosen
+
+    monkeypatch.setattr(Trade, "questions", noting)
+    assert play(sharing(tmp_path, rounds=6), exchange)
+    assert followed == [False, True, False, False, True, False], "after two rounds of four"
 
 
 def test_what_can_not_be_learnt_from_is_refused_and_counted(tmp_path):

@@ -104,7 +104,7 @@ def open_lab(config: flags.Config, starts: Path, say: Callable[[str], None]) -> 
         config.output.profile_round = -1  # a process can trace one node at a time
     _add_buckets(config, tokenizer, plans[Stage.ANSWER], dataset.train)
     assemble.check_values(config)
-    assemble.check_model(config, source)
+    assemble.check_model(config, source.config)
     learner = assemble.learner(config, source, say)
     graph, _ = qwen2.abstract(source.config)
     node = settings.node(config, "lab")

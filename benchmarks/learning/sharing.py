@@ -30,7 +30,7 @@ from jaxswarm.model import qwen2
 from jaxswarm.outcome import Outcome
 from jaxswarm.parts import NodeConfig
 from jaxswarm.records import Discussion, Position
-from jaxswarm.stages.dataset import Dataset, round_questions
+from jaxswarm.stages.dataset import Dataset, draw
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.tokenizer import Tokenizer
 
@@ -156,7 +156,7 @@ class LockstepNode:
 
     def _round(self, index: int) -> None:
         config = self._config
-        questions = round_questions(self._dataset.train, config.swarm_seed, index, config.questions)
+        questions = draw(self._dataset.train, config.swarm_seed, index, config.questions)
         discussions = [Discussion(question) for question in questions]
         prompts = batches.fit(
             self._tokenizer,

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from jaxswarm import assemble, flags, readers, settings
+from jaxswarm import assemble, flags, paths, readers, settings
 from jaxswarm.doctor import identity, machine
 from jaxswarm.doctor.findings import Finding, Level, run, verdict
 from jaxswarm.errors import InputError
-from jaxswarm.model import sharding, sources
 from jaxswarm.model.config import ModelConfig
 
 
@@ -40,7 +39,7 @@ def main() -> int:
 
 def examine(config: flags.Config) -> Iterator[Finding]:
     """Everything, one check after the other; none keeps the others from being made."""
-    yield from run("versions", lambda: machine.versions(machine.requirements()))
+    yield from run("versions", lambda: machine.versions(_requirements(config)))
     yield from run("config", lambda: _config(config))
     models: list[ModelConfig] = []
     yield from run("model", lambda: _model(config, models))
@@ -52,6 +51,12 @@ def examine(config: flags.Config) -> Iterator[Finding]:
         yield from run("swarm", lambda: _swarm(config), patience_s=90.0)
 
 
+def _requirements(config: flags.Config) -> list[str]:
+    """What the package asks for, of which a solo run needs neither hivemind nor torch."""
+    asked = machine.requirements()
+    return [line for line in asked if config.swarm.enabled or not line.startswith("hivemind")]
+
+
 def _config(config: flags.Config) -> Iterator[Finding]:
     assemble.plans(config)
     assemble.check_values(config)
@@ -59,7 +64,7 @@ def _config(config: flags.Config) -> Iterator[Finding]:
 
 
 def _model(config: flags.Config, found: list[ModelConfig]) -> Iterator[Finding]:
-    model = sources.look_up(config.model.source)
+    model = assemble.model_config(config)
     found.append(model)
     size = f"{model.num_parameters / 1e6:,.1f}M parameters"
     yield Finding(Level.OK, "model", f"{config.model.source}, {size}")
@@ -81,7 +86,7 @@ def _data(config: flags.Config) -> Iterator[Finding]:
 
 def _devices(config: flags.Config, model: ModelConfig) -> Iterator[Finding]:
     mesh = assemble.mesh(config)
-    sharding.check_divides(model, mesh, questions=config.stages.questions)
+    assemble.check_model(config, model)
     yield from machine.devices(model, mesh)
     needed = machine.memory_needed(config, model, mesh, settings.dtype(config.model.dtype))
     yield from machine.memory(needed, machine.memory_had(mesh))
@@ -99,7 +104,7 @@ def _swarm(config: flags.Config) -> Iterator[Finding]:
     backup = Path(dht.identity_backup) if dht.identity_backup else None
     yield from identity.identity(Path(dht.identity_path), backup)
     if config.swarm.secret_file:
-        yield from network.secret(Path(config.swarm.secret_file).expanduser())
+        yield from network.secret(paths.typed(config.swarm.secret_file))
     yield from network.network(dht)
 
 

@@ -85,8 +85,11 @@ def token_weights(length_QxG: jax.Array, width: int, limit: int, loss: str) -> j
 
 
 def teaches(old_logprob_QxGxC: jax.Array, advantage_QxG: jax.Array) -> jax.Array:
-    """[Q, G] bool: the completion has a part in the loss. False for worse ones of other models."""
-    return ~jnp.all(jnp.isnan(old_logprob_QxGxC), axis=-1) | (advantage_QxG > 0)
+    """[Q, G] bool: the completion has a part in the loss. False for worse ones of other models.
+
+    NaN stands for their probabilities, all along the completion or up to its end.
+    """
+    return ~jnp.any(jnp.isnan(old_logprob_QxGxC), axis=-1) | (advantage_QxG > 0)
 
 
 class TokenLoss(NamedTuple):

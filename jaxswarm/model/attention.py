@@ -139,7 +139,13 @@ class Attention(nnx.Module):
         """Makes query, key and value one matmul. See `Joined`."""
         self.joined = nnx.data(Joined(self.query, self.key, self.value))
 
-    def __call__(self, x_QxGxTxD: jax.Array, reach: Reach) -> tuple[jax.Array, KeyValues]:
+    def __call__(
+        self, x_QxGxTxD: jax.Array, reach: Reach, *, remat: bool
+    ) -> tuple[jax.Array, KeyValues]:
+        """`remat`: recompute the weights of attention in the backward pass.
+
+        They grow with the square of the length; to compute them is little.
+        """
         theta, head = self.config.rope_theta, (*x_QxGxTxD.shape[:3], -1, self.config.head_dim)
         if self.joined is None:
             parts = self.query(x_QxGxTxD), self.key(x_QxGxTxD), self.value(x_QxGxTxD)
@@ -155,8 +161,6 @@ class Attention(nnx.Module):
                 write(cache.keys, own.keys.astype(cache.keys.dtype), reach.slot, axis=3),
                 write(cache.values, own.values.astype(cache.values.dtype), reach.slot, axis=3),
             )
-        # The weights of attention grow with the square of the length; to compute them is little.
-        mixed: jax.Array = rematerialised(
-            attend, query, own, reach.own_mask, reach.prefix, reach.prefix_mask_QxP
-        )
+        run = partial(rematerialised, attend) if remat else attend
+        mixed: jax.Array = run(query, own, reach.own_mask, reach.prefix, reach.prefix_mask_QxP)
         return self.out(mixed.reshape(*x_QxGxTxD.shape[:3], -1)), own

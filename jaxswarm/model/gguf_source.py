@@ -143,7 +143,8 @@ def _read_header(path: Path) -> _Header:
             end = max((tensor.end for tensor in header.tensors.values()), default=0)
             if end > len(data):
                 raise ValueError(f"{len(data)} bytes where the header speaks of {end}")
-    except (struct.error, ValueError, LookupError) as error:
+    # A key that is of another type or zero where a number is needed is no file of ours either.
+    except (struct.error, OSError, ValueError, LookupError, ArithmeticError, TypeError) as error:
         raise InputError(
             f"model file {path}",
             got=str(error),

@@ -23,7 +23,6 @@ Architecture: Qwen2 technical report, arXiv 2407.10671; the reference is transfo
 parameters' dtype; all else in the parameters' dtype.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -107,15 +106,27 @@ class Block(nnx.Module):
         self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.feed_forward = FeedForward(config, rngs)
 
-    def __call__(self, x_QxGxTxD: jax.Array, reach: Reach) -> tuple[jax.Array, KeyValues]:
-        mixed, own = self.attention(self.attention_norm(x_QxGxTxD), reach)
+    def __call__(
+        self, x_QxGxTxD: jax.Array, reach: Reach, *, remat: bool
+    ) -> tuple[jax.Array, KeyValues]:
+        """`remat`: recompute the weights of attention in the backward pass."""
+        mixed, own = self.attention(self.attention_norm(x_QxGxTxD), reach, remat=remat)
         x = constrain(x_QxGxTxD + mixed, "question", None, None, None)
         x += self.feed_forward(self.feed_forward_norm(x))
         return constrain(x, "question", None, None, None), own
 
 
-def _block(x: jax.Array, block: Block, reach: Reach) -> tuple[jax.Array, KeyValues]:
-    return block(x, reach)
+def _kept(x: jax.Array, block: Block, reach: Reach) -> tuple[jax.Array, KeyValues]:
+    return block(x, reach, remat=True)
+
+
+def _recomputed(x: jax.Array, block: Block, reach: Reach) -> tuple[jax.Array, KeyValues]:
+    """Its second pass is followed by its backward pass: a third would save little memory."""
+    return rematerialised(_whole, x, block, reach)
+
+
+def _whole(x: jax.Array, block: Block, reach: Reach) -> tuple[jax.Array, KeyValues]:
+    return block(x, reach, remat=False)
 
 
 class Qwen2(nnx.Module):
@@ -179,7 +190,6 @@ class Qwen2(nnx.Module):
         x = constrain(table_VxD[token_QxGxT], "question", None, None, None)
         own_layers = []
         for index, block in enumerate(self.blocks):
-            run = partial(rematerialised, _block) if remat else _block
             reach = Reach(
                 position_QxGxT,
                 None if prefix is None else prefix.layers[index],
@@ -188,7 +198,7 @@ class Qwen2(nnx.Module):
                 slot,
                 own_mask,
             )
-            x, own = run(x, block, reach)
+            x, own = (_recomputed if remat else _kept)(x, block, reach)
             own_layers.append(own)
         return self.norm(x), tuple(own_layers)
 

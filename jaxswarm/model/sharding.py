@@ -59,11 +59,16 @@ def make_mesh(*, data: int, fsdp: int, tensor: int, devices: Sequence[Any] | Non
     )
 
 
-def check_divides(config: ModelConfig, mesh: Mesh, *, questions: int) -> None:
-    """Says before any weight is loaded that the mesh fits the model and the batch.
+def check_divides(config: ModelConfig, mesh: Mesh, batches: Mapping[str, int]) -> None:
+    """Says before any weight is loaded that the mesh fits the model and the batches.
 
     Key-value heads may be fewer than the tensor axis (Qwen2.5-1.5B has 2): they then lie split
     inside a head and XLA gathers them where they are attended, so they are not asked about here.
+
+    Args:
+      config: the model's.
+      mesh: the devices.
+      batches: how many questions are in each kind of batch, by its name.
 
     Raises:
       InputError: a size that the mesh does not divide.
@@ -79,7 +84,7 @@ def check_divides(config: ModelConfig, mesh: Mesh, *, questions: int) -> None:
         ),
         ("vocabulary of the model", config.vocab_size, "tensor", mesh.shape["tensor"]),
         ("hidden size of the model", config.hidden_size, "fsdp", mesh.shape["fsdp"]),
-        ("questions of a round", questions, "data x fsdp", rows),
+        *((name, size, "data x fsdp", rows) for name, size in batches.items()),
     ):
         if size % ways:
             raise InputError(

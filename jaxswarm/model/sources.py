@@ -9,6 +9,7 @@ import numpy as np
 from jaxswarm.errors import InputError
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.weights import Source
+from jaxswarm.paths import typed
 from jaxswarm.quiet import quiet
 
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
@@ -27,7 +28,7 @@ def open_source(name: str) -> Source:
     Raises:
       InputError: there is no such model, it can't be read, or it is no Qwen2 model.
     """
-    path = Path(name).expanduser()
+    path = typed(name)
     if path.is_file():
         # The gguf library, Orbax, safetensors and the hub's client are needed by those alone who
         # have such a source.
@@ -48,7 +49,7 @@ def open_source(name: str) -> Source:
 
 def look_up(name: str) -> ModelConfig:
     """The config alone of what `open_source` opens: nothing large is fetched. Raises like it."""
-    path = Path(name).expanduser()
+    path = typed(name)
     if path.exists() or not _is_hub_id(name):
         return open_source(name).config
     return _download(name, weights=False)[1]

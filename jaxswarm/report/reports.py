@@ -69,7 +69,7 @@ class StageReport:
     missing: int = 0
     """Peers whose outputs were waited for in vain."""
     late_used: int = 0
-    """Outputs of an earlier stage that came during this one and went into the next prompts."""
+    """Outputs of an earlier stage that came during this one, when they could still be shown."""
     late_unused: int = 0
     """Such outputs that no prompt could show any more."""
     external: int = 0

@@ -93,27 +93,18 @@ def load(
     return Dataset(train, held_out, pool.skipped, pool.repeated)
 
 
-def round_questions(
-    questions: Sequence[Question], swarm_seed: int, round_index: int, count: int
+def draw(
+    questions: Sequence[Question], seed: int, round_index: int, count: int
 ) -> tuple[Question, ...]:
     """A round's questions: the same on every node that holds the same ones, in whatever order.
 
     Those `count` questions whose SHA-256 of (seed, round, question id) is lowest, lowest first.
     Rounds are drawn independently; within a round no question comes twice.
-
-    Raises:
-      InputError: there are fewer than `count` questions.
     """
-    if count > len(questions):
-        raise InputError(
-            "--config.stages.questions",
-            got=count,
-            expected=f"at most the {len(questions)} training questions",
-            remedy=f"ask for fewer questions a round, or give more by {sources.FLAG}",
-        )
+    assert count <= len(questions), (count, len(questions))
 
     def rank(question: Question) -> bytes:
-        return hashlib.sha256(f"{swarm_seed}\n{round_index}\n{question.id}".encode()).digest()
+        return hashlib.sha256(f"{seed}\n{round_index}\n{question.id}".encode()).digest()
 
     return tuple(heapq.nsmallest(count, questions, key=rank))
 

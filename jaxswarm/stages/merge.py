@@ -100,18 +100,23 @@ def sift(
     for output in outputs:
         for reply in output.replies:
             key = (output.peer, reply.question_id)
-            reason = ""
-            if reply.question_id not in questions:
-                reason = "unknown question"
-            elif key in used:
+            reason = fault(reply, questions, max_peer_chars, is_own=output.peer == own)
+            if not reason and key in used:
                 reason = "repeated"
-            elif output.peer != own and not reply.text.strip():
-                reason = "blank text"
-            elif output.peer != own and len(reply.text) > max_peer_chars:
-                reason = "too long"
-            else:
+            if not reason:
                 used.add(key)
             yield output.peer, reply, reason
+
+
+def fault(reply: Reply, questions: Container[str], max_chars: int, *, is_own: bool = False) -> str:
+    """Why a reply can't be used, whatever else was said; "" where it can. Args: as for `sift`."""
+    if reply.question_id not in questions:
+        return "unknown question"
+    if is_own:
+        return ""
+    if not reply.text.strip():
+        return "blank text"
+    return "too long" if len(reply.text) > max_chars else ""
 
 
 def merge(

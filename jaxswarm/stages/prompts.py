@@ -31,11 +31,11 @@ class StagePrompt:
 class PromptSet:
     """The prompts of all stages.
 
-    `version` changes with every change of a prompt's text or form. It is part of the swarm's
-    manifest, since nodes that ask differently don't learn the same thing.
+    `version`: the set's name and a number that changes with every change of a prompt's text or
+    form. It is part of the swarm's manifest, since nodes that ask differently don't learn the same
+    thing.
     """
 
-    name: str
     version: str
     stages: Mapping[Stage, StagePrompt]
 
@@ -134,7 +134,6 @@ def _full_resolve(discussion: Discussion) -> str:
 
 
 FULL = PromptSet(
-    name="full",
     version="full-1",
     stages=MappingProxyType(
         {
@@ -190,7 +189,6 @@ def _terse_resolve(discussion: Discussion) -> str:
 
 
 TERSE = PromptSet(
-    name="terse",
     version="terse-1",
     stages=MappingProxyType(
         {

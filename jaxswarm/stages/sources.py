@@ -1,6 +1,5 @@
 """Where rows come from: the hub or local files, through `datasets`, imported here alone."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from jaxswarm.errors import InputError
+from jaxswarm.paths import typed
 from jaxswarm.quiet import quiet
 
 FLAG = "--config.data.source"
@@ -47,13 +47,13 @@ def _readers(
     source: str, subset: str, splits: tuple[str, str]
 ) -> dict[str, Callable[[], Iterable[Row]]]:
     """Finds out what `source` is, and so how to read each of its splits, by the split's name."""
-    path = _local(source)
+    path = typed(source)
     if not source.strip():
         raise _no_such(source)
     if path.is_file():
         return {source: partial(_read_files, [path])}
 
-    pair = [_local(part.strip()) for part in source.split(",")]
+    pair = [typed(part.strip()) for part in source.split(",")]
     if len(pair) == 2 and all(part.is_file() for part in pair):
         return {str(part): partial(_read_files, [part]) for part in pair}
 
@@ -78,11 +78,6 @@ def _no_such(source: str) -> InputError:
         expected="a directory, file or pair of files that exists, or a hub id",
         remedy=USE_LOCAL_DATA,
     )
-
-
-def _local(path: str) -> Path:
-    # Unlike Path.expanduser, this leaves an unknown user's "~name" as it is, to be reported.
-    return Path(os.path.expanduser(path))
 
 
 def _split_files(directory: Path, subset: str, split: str) -> list[Path]:

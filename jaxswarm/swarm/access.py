@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from jaxswarm.errors import InputError
+from jaxswarm.paths import typed
 from jaxswarm.swarm.refusal import Reason, RefusedError
 
 SAME_ACCESS = "give all nodes the same swarm.name, swarm.secret_file and swarm.allowed_peers"
@@ -98,7 +99,7 @@ def load(swarm: str, secret_file: str, allowed_peers: str) -> Access:
     Raises:
       InputError: a file can't be read, the secret is short, or what is listed is no peer id.
     """
-    key = _key(swarm, Path(secret_file).expanduser()) if secret_file else None
+    key = _key(swarm, typed(secret_file)) if secret_file else None
     return Access(key, _allowed(allowed_peers) if allowed_peers else None)
 
 
@@ -119,18 +120,19 @@ def _key(swarm: str, path: Path) -> bytes:
 def _allowed(text: str) -> frozenset[str]:
     ids = text.split(",")
     if not all(_PEER_ID.fullmatch(each.strip()) for each in ids):
-        lines = _read(Path(text).expanduser(), "swarm.allowed_peers").decode(errors="replace")
+        lines = _read(typed(text), "swarm.allowed_peers").decode(errors="replace")
         ids = [line.partition("#")[0] for line in lines.splitlines()]
-    peers = [each.strip() for each in ids if each.strip()]
-    for peer in peers:
-        if not _PEER_ID.fullmatch(peer):
+    peers = [each.strip() for each in ids]
+    for number, peer in enumerate(peers, start=1):
+        if peer and not _PEER_ID.fullmatch(peer):
+            # Not shown: who mixed up two flags has named the secret's file here.
             raise InputError(
                 "swarm.allowed_peers",
-                got=peer,
+                got=f"{len(peer)} characters in line {number} that are no peer id",
                 expected="a peer id like Qm..., one a line",
                 remedy="take it from the peer's node.json, or from jaxswarm.doctor there",
             )
-    return frozenset(peers)
+    return frozenset(filter(None, peers))
 
 
 def _read(path: Path, what: str) -> bytes:

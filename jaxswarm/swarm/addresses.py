@@ -78,6 +78,11 @@ def leads_to(maddr: str) -> str | None:
     return None if _fault("initial_peers", maddr) else peer_in(maddr)
 
 
+def is_host(maddr: str) -> bool:
+    """Whether it is a multiaddress to listen at: its port is a number that there is."""
+    return not _fault("host_maddrs", maddr)
+
+
 def _packed(maddr: str) -> bytes:
     return Multiaddr(maddr).to_bytes() if maddr else b""
 

@@ -35,6 +35,8 @@ KEPT_POSITIONS = 6
 many of others are kept for each partner."""
 LEAVE_TIMEOUT_S = 2.0
 BEATS_BEFORE_WARNING = 3
+BEATS_OF_THE_DEAD = 2
+"""Different heartbeats of an earlier run that may turn up one after the other."""
 
 
 class Agent:
@@ -47,15 +49,23 @@ class Agent:
         self._manifest: Fields = own.fields()
         self._identity = identity
         self._on_event = on_event
-        self._uplink = Uplink(config, identity, self.gate, on_event, self._live, self._store_again)
+        self._uplink = Uplink(
+            config,
+            identity,
+            manifest.mark(self._manifest),
+            self.gate,
+            on_event,
+            self._live,
+            self._store_again,
+        )
         self._neighbourhood = Neighbourhood(
             identity.peer, self._manifest, config.member_ttl_s, config.limits
         )
-        # Who starts a swarm sets its manifest; who joins one learns it from the first company.
-        self._accepted = not self._uplink.knew_others
+        self._has_agreed = self._uplink.has_agreed
+        self._told_of_others = False
         self._started = time.time()
         self._session = int(self._started * 1000)
-        self._other_runs: dict[tuple[Shard, int], float] = {}
+        self._other_runs: dict[tuple[Shard, int], list[float]] = {}
         self._says: Heartbeat | None = None
         self._news: list[asyncio.Event] = []
         self._outbox = Outbox(self._store, KEPT_POSITIONS)
@@ -266,15 +276,18 @@ class Agent:
     def _check_session(self, shard: Shard, heartbeat: Heartbeat, expiration: float) -> None:
         """Raises if an older process than this one beats with our key: the younger one gives way.
 
-        The last heartbeat of an earlier run of this node is older than our start, or looks younger
-        because the clock was set back since; but no other follows it. Ours are to outlive it.
+        The last heartbeats of an earlier run of this node are older than our start, or look younger
+        because the clock was set back since. One who kept an older one may be heard before one who
+        kept the last: only a process that lives makes more of them. Ours are to outlive them.
         """
         if heartbeat.session == self._session:
             return
         self._beat_expires = max(self._beat_expires, expiration)
-        first_seen = self._other_runs.setdefault((shard, heartbeat.session), expiration)
+        seen = self._other_runs.setdefault((shard, heartbeat.session), [expiration])
+        if expiration > seen[-1]:
+            seen[:] = [*seen[-BEATS_OF_THE_DEAD:], expiration]
         life_s = self._config.member_ttl_s + HEARTBEAT_MARGIN_S
-        beats_on = expiration > max(first_seen, self._started + life_s)
+        beats_on = len(seen) > BEATS_OF_THE_DEAD and expiration > self._started + life_s
         if heartbeat.session < self._session and beats_on and not heartbeat.gone:
             raise InputError(
                 f"identity file {self._identity.path}",
@@ -289,6 +302,15 @@ class Agent:
             if fields != self._manifest:
                 reason = Reason.OTHER_MANIFEST
                 self.gate.refusals.count(reason, peer.encode(), repr(fields).encode())
-        if manifests and not self._accepted:
-            manifest.check(self._manifest, (fields for _, fields in manifests))
-            self._accepted = True
+        deciding = self._uplink.deciding(manifests)
+        try:
+            manifest.check(self._manifest, deciding)
+        except InputError as error:
+            if not self._has_agreed:
+                raise
+            if not self._told_of_others:
+                self._on_event(f"{error}; this node has agreed with its swarm and goes on")
+            self._told_of_others = True
+        else:
+            self._has_agreed |= bool(deciding)
+            self._told_of_others &= not deciding

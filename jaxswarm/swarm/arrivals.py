@@ -9,6 +9,9 @@ from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import rounds
 from jaxswarm.swarm.waiting import DEFAULTS, Transport
 
+STARTED_OVER = 100
+"""Rounds: more than a checkpoint is ever behind."""
+
 
 def arrived(
     transport: Transport,
@@ -31,7 +34,7 @@ def arrived(
     """
     deadline = time.monotonic() + at_most_s
     newest = {member.peer: rounds.newest_out(member) for member in transport.look(at_most_s)}
-    news = {peer: at for peer, at in newest.items() if at and at > seen.get(peer, _NEVER)}
+    news = {peer: at for peer, at in newest.items() if at and _is_new(at, seen.get(peer))}
     by_position: defaultdict[Position, list[str]] = defaultdict(list)
     for peer in rounds.in_turn(round_index, news)[:max_partners]:
         by_position[news[peer]].append(peer)
@@ -48,4 +51,10 @@ def arrived(
     return tuple(found[peer] for peer in sorted(found))
 
 
-_NEVER = Position(-1, 0)
+def _is_new(at: Position, seen: Position | None) -> bool:
+    """Whether a peer's output there comes after the last one that was seen.
+
+    One that resumes says again what it has said since its checkpoint. One that is much further back
+    has begun a new run.
+    """
+    return seen is None or at > seen or at.round < seen.round - STARTED_OVER

@@ -24,18 +24,27 @@ class Contacts:
 
     `hosts`: the addresses on which this node listened, with real ports. `asked`: those that it was
     told to listen on then. `peers`: by id, an address that led to the peer; the one met last is the
-    last.
+    last. `manifest`: the mark of what this node had in common with them; "" if it is not known.
     """
 
     swarm: str
     asked: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     peers: tuple[tuple[str, str], ...] = ()
+    manifest: str = ""
 
     def met(self, peers: Mapping[str, str]) -> "Contacts":
-        """With these peers and their addresses as those met last."""
-        known = {peer: maddr for peer, maddr in self.peers if peer not in peers} | dict(peers)
-        return replace(self, peers=tuple(known.items())[-MAX_PEERS:])
+        """With these peers and their addresses as those met last.
+
+        Where they are too many, those that are remembered keep their places as long as they are
+        met: a crowd of newcomers displaces nobody.
+        """
+        gone = {peer: maddr for peer, maddr in self.peers if peer not in peers}
+        kept = {peer: peers[peer] for peer, _ in self.peers if peer in peers}
+        new = {peer: maddr for peer, maddr in peers.items() if peer not in kept}
+        known = dict(list((kept | new).items())[:MAX_PEERS])
+        old = list(gone.items())[max(0, len(gone) + len(known) - MAX_PEERS) :]
+        return replace(self, peers=(*old, *known.items()))
 
 
 def read(path: Path, swarm: str) -> Contacts:
@@ -51,6 +60,7 @@ def read(path: Path, swarm: str) -> Contacts:
                 swarm,
                 tuple(map(str, found["asked"])),
                 tuple(map(str, found["hosts"])),
+                manifest=str(found.get("manifest", "")),
             ).met({str(peer): str(maddr) for peer, maddr in found["peers"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
@@ -68,6 +78,7 @@ def write(path: Path, contacts: Contacts) -> None:
         "asked": contacts.asked,
         "hosts": contacts.hosts,
         "peers": dict(contacts.peers),
+        "manifest": contacts.manifest,
     }
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -114,6 +114,8 @@ class Link:
                     idle_timeout=IDLE_TIMEOUT_S,
                 )
                 begun.push_async_callback(_end, p2p)  # else it would keep the port
+                if str(p2p.peer_id) != identity.peer:
+                    raise LinkError(f"its identity file {identity.path} holds another key now")
                 p2p.admit_by(gate)
                 node = await DHTNode.create(
                     p2p=p2p,
@@ -137,7 +139,6 @@ class Link:
             raise LinkError(f"no p2p daemon after {config.startup_timeout_s:g} s") from error
         except (EOFError, P2PDaemonError, OSError, ValueError) as error:
             raise LinkError(str(error)) from error
-        assert str(p2p.peer_id) == identity.peer, (p2p.peer_id, identity.peer)
         return cls(p2p, node, searches, config, ports.taken(hosts, visible), gate)
 
     async def store(self, key: str, tag: bytes, payload: bytes, expiration: float) -> bool:
@@ -188,7 +189,8 @@ class Link:
                 # P2P has no public way to dial an address; its client does.
                 client: Any = self._p2p._client
                 await client.connect(peer, [way_to(maddr)])
-                if await self._node.protocol.call_ping(peer) is None:
+                # One that gives another node's place is not noted, and would be dialled for ever.
+                if await self._node.protocol.call_ping(peer) != dht_guard.place_of(peer):
                     return False
                 await self._node.find_nearest_nodes([self._node.node_id])
         except Exception:  # noqa: BLE001 as for `store`

@@ -5,6 +5,7 @@ of key type and DER bytes. A peer id is the hash of the public key (libp2p's pee
 so a record's owner tag, which holds the key, proves whose record it is.
 """
 
+import errno
 import hashlib
 import os
 from contextlib import ExitStack
@@ -27,6 +28,8 @@ PUBLIC_EXPONENT = 65537
 each check of a signature would cost more."""
 
 _MAX_FILE_BYTES = 16 * 1024
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What a file system says that has no hard links. ENOTSUP is EOPNOTSUPP on Linux."""
 _KEY_TYPE_RSA = b"\x08\x00"  # protobuf: field 1, varint 0
 _DATA_TAG = b"\x12"  # protobuf: field 2, bytes
 _SHA2_256 = b"\x12\x20"  # multihash: function and length
@@ -54,6 +57,7 @@ class Identity:
         if self.path.exists():
             return False
         _write(self.path, _packed(self.private_key))
+        _hold(self.path, self._held)
         return True
 
     def close(self) -> None:
@@ -233,11 +237,24 @@ def _write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(draft, path)
+        _put(draft, path)
     except FileExistsError:
         return
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Gives a file its name. Raises FileExistsError where there is one of that name."""
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A memory stick, or a bucket that is mounted, has no links. The name is taken before the
+        # file is there: another node that looks meanwhile finds no key, says so and ends.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400))
+        draft.replace(path)
 
 
 def parse(path: Path, data: bytes, backup: Path | None = None) -> rsa.RSAPrivateKey:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from jaxswarm.records import STAGES, Position
 
+FARTHEST = 2**20
+"""Rounds ahead of one's own, years of play: who says that it is further ahead lies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -125,6 +128,7 @@ def go_on(position: Position, others: Sequence[Member], *, joining: bool) -> Pos
     reached it are still answering, else at that of the following round, so that nobody who has
     finished an answer waits for one that has just begun.
     """
+    others = [m for m in others if m.position.round - position.round <= FARTHEST]
     round_ = target_round(position.round, others)
     late = round_ != position.round or (joining and position.stage_index == 0)
     if not late:

@@ -5,7 +5,7 @@ Nothing here ends the node once it has started. What fails is said once and trie
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,12 +13,13 @@ from random import Random
 from jaxswarm.errors import InputError
 from jaxswarm.swarm import clocks, contacts
 from jaxswarm.swarm.access import SAME_ACCESS
-from jaxswarm.swarm.addresses import leads_to, peer_in
+from jaxswarm.swarm.addresses import is_host, leads_to, peer_in
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.contacts import FIRST_RETRY_S, Contacts, Redial
 from jaxswarm.swarm.dht import Link, LinkError
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity
+from jaxswarm.swarm.manifest import Fields
 
 CLOCK_CHECK_S = 60.0
 CLOCKS_ASKED = 5
@@ -37,6 +38,7 @@ class Uplink:
         self,
         config: DhtConfig,
         identity: Identity,
+        manifest: str,
         gate: Gate,
         on_event: OnEvent,
         live: Callable[[], Collection[str]],
@@ -47,6 +49,7 @@ class Uplink:
         Args:
           config: how to stand in the network.
           identity: of this node.
+          manifest: the mark of what this node must have in common with its swarm.
           gate: through which records enter.
           on_event: gets a line for each thing that a person should know.
           live: tells the ids of the live members of the swarm.
@@ -56,12 +59,15 @@ class Uplink:
         self.maddrs: tuple[str, ...] = ()
         self._config = config
         self._identity = identity
+        self._manifest = manifest
         self._gate = gate
         self._on_event = on_event
         self._live = live
         self._on_contact = on_contact
         self._path = Path(config.contacts_path) if config.contacts_path else None
         self._contacts = self._remembered()
+        initial = frozenset(map(peer_in, config.initial_peers))
+        self._before = initial, frozenset(peer for peer, _ in self._contacts.peers)
         self._redial = Redial(config.retry_s)
         self._complaints: frozenset[str] = frozenset()
         self._told_of: frozenset[str] = frozenset()
@@ -73,12 +79,31 @@ class Uplink:
         if not self._path:
             return Contacts(self._config.name)
         found = contacts.read(self._path, self._config.name)
-        return replace(found, peers=tuple((p, m) for p, m in found.peers if leads_to(m) == p))
+        peers = tuple((peer, maddr) for peer, maddr in found.peers if leads_to(maddr) == peer)
+        hosts = found.hosts if all(map(is_host, found.hosts)) else ()
+        return replace(found, peers=peers, hosts=hosts)
 
     @property
-    def knew_others(self) -> bool:
-        """Whether there was anybody to join: this node doesn't start the swarm."""
-        return bool(self._config.initial_peers or self._contacts.peers)
+    def has_agreed(self) -> bool:
+        """Whether there is nobody to agree with in the manifest that this node had not before.
+
+        Who starts a swarm sets it. Who comes back to one has agreed with those it met there.
+        """
+        initial, met = self._before
+        return not initial | met or (self._contacts.manifest == self._manifest and initial <= met)
+
+    def deciding(self, heard: Sequence[tuple[str, Fields]]) -> list[Fields]:
+        """The manifests among those heard that tell what the swarm's is.
+
+        Those of the initial peers; else of whom this node met before; else of all, if any of those
+        it came by is there. Strangers alone tell it nothing.
+        """
+        for known in self._before:
+            if said := [fields for peer, fields in heard if peer in known]:
+                return said
+        initial, met = self._before
+        is_in_touch = self.link and any(map(self.link.knows, initial | met))
+        return [fields for _, fields in heard] if is_in_touch else []
 
     async def start(self) -> None:
         """Starts the daemon where it listened before, if it can; dials whom it knows.
@@ -191,7 +216,8 @@ class Uplink:
                 live = self._live()
                 self._had_company |= bool(live)
                 peers = {peer: maddr for peer, maddr in connections.items() if peer in live}
-                self._keep(self._contacts.met(peers))
+                if peers:
+                    self._keep(replace(self._contacts.met(peers), manifest=self._manifest))
 
     async def _restart(self, old: Link) -> None:
         """A new daemon with the same identity and ports, and the same neighbours as before."""

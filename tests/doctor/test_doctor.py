@@ -59,7 +59,7 @@ def test_a_healthy_machine_has_nothing_but_ok(config: ConfigDict) -> None:
         ("stages.prompts", "x", "config"),
         ("mesh.tensor", 3, "devices"),
         ("stages.questions", 7, "devices"),
-        ("generation.limit", 10**9, "memory"),
+        ("grpo.group", 10**6, "memory"),
     ],
 )
 def test_what_the_config_asks_for_and_can_t_be_had_is_a_failure(

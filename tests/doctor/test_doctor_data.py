@@ -46,4 +46,4 @@ def test_fewer_questions_than_a_round_asks_are_a_failure(
     config.stages.questions = 8
     finding = by_what(examine(config))["data"]
     assert finding.level == Level.FAILURE
-    assert "--config.stages.questions: got 8" in finding.found
+    assert "stages.questions: got 8" in finding.found

@@ -105,6 +105,11 @@ def test_a_gguf_file_that_is_cut_off_is_one_clear_line(make_model, tmp_path, siz
     assert_refused(path, "expected a whole GGUF file")
 
 
+def test_a_gguf_file_that_can_t_be_mapped_is_one_clear_line(tmp_path):
+    (tmp_path / "model.gguf").symlink_to("/proc/self/mem")
+    assert_refused(tmp_path / "model.gguf", "expected a whole GGUF file")
+
+
 def test_garbage_inside_a_gguf_header_raises_nothing_but_a_clear_line(make_model, tmp_path):
     path = tiny_gguf.write(tmp_path / "model.gguf", make_model())
     whole = path.read_bytes()

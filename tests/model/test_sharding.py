@@ -42,26 +42,24 @@ def test_a_mesh_that_does_not_divide_the_devices_is_one_clear_line(sizes):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "changes", "questions", "named"),
+    ("sizes", "changes", "batches", "named"),
     [
-        ((1, 1, 8), {}, 8, "query heads of the model: got 4; .*tensor size, 8"),
-        ((2, 1, 4), {"intermediate_size": 50}, 8, "feed-forward width of the model: got 50"),
-        ((2, 1, 4), {"vocab_size": 65}, 8, "vocabulary of the model: got 65"),
-        ((1, 8, 1), {"hidden_size": 36}, 8, "hidden size of the model: got 36; .*fsdp size, 8"),
-        ((4, 2, 1), {}, 12, "questions of a round: got 12; .*data x fsdp size, 8"),
+        ((1, 1, 8), {}, {}, "query heads of the model: got 4; .*tensor size, 8"),
+        ((2, 1, 4), {"intermediate_size": 50}, {}, "feed-forward width of the model: got 50"),
+        ((2, 1, 4), {"vocab_size": 65}, {}, "vocabulary of the model: got 65"),
+        ((1, 8, 1), {"hidden_size": 36}, {}, "hidden size of the model: got 36; .*fsdp size, 8"),
+        ((4, 2, 1), {}, {"held out": 8, "round": 12}, "round: got 12; .*data x fsdp size, 8"),
     ],
 )
-def test_a_model_or_a_batch_that_the_mesh_does_not_divide_is_named(
-    sizes, changes, questions, named
-):
+def test_a_model_or_a_batch_that_the_mesh_does_not_divide_is_named(sizes, changes, batches, named):
     mesh = make_mesh(**dict(zip(MESH_AXES, sizes, strict=True)))
     with pytest.raises(InputError, match=named):
-        check_divides(dataclasses.replace(CONFIG, **changes), mesh, questions=questions)
+        check_divides(dataclasses.replace(CONFIG, **changes), mesh, batches)
 
 
 def test_a_model_with_fewer_key_value_heads_than_the_tensor_axis_is_accepted():
     mesh = make_mesh(data=2, fsdp=1, tensor=4)
-    check_divides(dataclasses.replace(CONFIG, num_kv_heads=1), mesh, questions=2)
+    check_divides(dataclasses.replace(CONFIG, num_kv_heads=1), mesh, {"questions of a round": 2})
 
 
 def test_each_parameter_lies_where_its_axes_say():

@@ -27,7 +27,7 @@ def user_text(prompt_set: PromptSet, stage: Stage, talk: Discussion) -> str:
     return build(prompt_set, stage, talk)[-1]["content"]
 
 
-@pytest.mark.parametrize("prompt_set", [FULL, TERSE], ids=lambda p: p.name)
+@pytest.mark.parametrize("prompt_set", [FULL, TERSE], ids=lambda p: p.version)
 def test_the_answer_stage_asks_the_bare_question(prompt_set: PromptSet) -> None:
     assert user_text(prompt_set, Stage.ANSWER, TALK) == QUESTION_TEXT
     assert user_text(prompt_set, Stage.ANSWER, Discussion(QUESTION)) == QUESTION_TEXT

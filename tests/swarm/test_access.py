@@ -109,7 +109,13 @@ def test_what_can_t_be_used_is_said_in_one_line(tmp_path: Path, secret: Path) ->
     with pytest.raises(InputError, match=r"secret_file: got .*No such file"):
         access.load("s", str(tmp_path / "none"), "")
     secret.write_text(f"{PEER}\nQm-no-peer\n")
-    with pytest.raises(InputError, match=r"allowed_peers: got 'Qm-no-peer'; expected a peer id"):
+    with pytest.raises(InputError, match=r"allowed_peers: got '10 .* line 2 .* expected a peer"):
         access.load("s", "", str(secret))
     with pytest.raises(InputError, match=r"allowed_peers: got .*No such file"):
         access.load("s", "", "Qm1,Qm2")
+
+
+def test_who_mixes_up_the_flags_prints_no_secret(secret: Path) -> None:
+    with pytest.raises(InputError, match=r"allowed_peers: got '.* characters in line 1") as caught:
+        access.load("s", "", str(secret))
+    assert secret.read_text().strip() not in str(caught.value)

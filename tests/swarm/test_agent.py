@@ -12,15 +12,17 @@ from node_process import MANIFEST, output
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position
-from jaxswarm.swarm import codec, keys
+from jaxswarm.swarm import codec, contacts, keys, manifest
 from jaxswarm.swarm.agent import KEPT_POSITIONS, Agent
 from jaxswarm.swarm.config import DhtConfig, Limits
+from jaxswarm.swarm.contacts import Contacts
 from jaxswarm.swarm.dht import Found
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, open_identity, peer_of
 from jaxswarm.swarm.manifest import Manifest
 from jaxswarm.swarm.refusal import RefusedError
 from jaxswarm.swarm.shelf import Shelf
+from jaxswarm.swarm.uplink import OnEvent
 
 pytestmark = pytest.mark.faults
 
@@ -37,12 +39,13 @@ class Network:
     """What a node reaches by its link: a peer that keeps records, whose clock is right.
 
     `slow`: the keys that take a minute to look up, or to store under. `stored`: the keys of what
-    was kept, one after the other.
+    was kept, one after the other. `reached`: the peers to which there is a way.
     """
 
     def __init__(self) -> None:
         self.slow: set[str] = set()
         self.stored: list[str] = []
+        self.reached: set[str] = set()
         self._gate = Gate("test", LIMITS)
         self._shelf = Shelf(LIMITS)
 
@@ -65,6 +68,9 @@ class Network:
             return {}
         return self.kept(name)
 
+    def knows(self, peer: str) -> bool:
+        return peer in self.reached
+
     def kept(self, name: str) -> Found:
         kept = self._shelf.get(keys.record_id(name), time.time())
         return {tag: (each.value, each.expiration) for tag, each in kept.items()}
@@ -81,17 +87,22 @@ def identities(tmp_path_factory: pytest.TempPathFactory) -> list[Identity]:
     return [open_identity(directory / name) for name in "abc"]
 
 
-Start = Callable[[int], Agent]
+Start = Callable[..., Agent]
 
 
 @pytest.fixture
 def start(network: Network, identities: list[Identity]) -> Start:
     """Makes a node by the number of its identity; it has a link at once, and no loops."""
 
-    def make(number: int) -> Agent:
+    def make(
+        number: int, on_event: OnEvent = lambda _: None, data: str = "", **settings: Any
+    ) -> Agent:
         identity = identities[number]
-        config = DhtConfig("test", str(identity.path), limits=LIMITS, call_timeout_s=0.2)
-        agent = Agent(config, Manifest(**MANIFEST), identity, lambda _: None)
+        config = DhtConfig(
+            "test", str(identity.path), limits=LIMITS, call_timeout_s=0.2, **settings
+        )
+        own = Manifest(**MANIFEST | ({"data": data} if data else {}))
+        agent = Agent(config, own, identity, on_event)
         link: Any = network
         agent._uplink.link = link
         return agent
@@ -210,12 +221,81 @@ def test_a_node_that_beats_on_by_a_fast_clock_makes_its_younger_twin_give_way(
         twin = start(0)
         await twin.refresh()
         twin.say(ANSWER, published=False, waiting=False)
-        assert await twin._beat()
-        clock.ahead_s = AHEAD_S + HEARTBEAT_S
-        assert await older._beat()
-        clock.ahead_s = 0.0
+        for beats in (1, 2):
+            assert await twin._beat()
+            clock.ahead_s = AHEAD_S + beats * HEARTBEAT_S
+            assert await older._beat()
+            clock.ahead_s = 0.0
+            if beats == 1:
+                await twin.refresh()  # one that was kept from before may turn up late
         with pytest.raises(InputError, match="in use by a live node elsewhere"):
             await twin.refresh()
+
+    asyncio.run(play())
+
+
+async def beats(*agents: Agent) -> None:
+    for agent in agents:
+        agent.say(ANSWER, published=False, waiting=False)
+        assert await agent._beat()
+
+
+def way_to(identity: Identity) -> str:
+    return f"/ip4/127.0.0.1/tcp/4001/p2p/{identity.peer}"
+
+
+def test_a_node_that_comes_back_to_its_swarm_is_stopped_by_no_other_manifest(
+    start: Start, identities: list[Identity], tmp_path: Path
+) -> None:
+    """After a power cut the liar may be the first that it hears."""
+    path = tmp_path / "contacts.json"
+    mark = manifest.mark(Manifest(**MANIFEST).fields())
+    met = ((identities[1].peer, way_to(identities[1])),)
+    contacts.write(path, Contacts("test", peers=met, manifest=mark))
+    said: list[str] = []
+
+    async def play() -> None:
+        await beats(start(1, data="lies"))
+        back = start(0, said.append, contacts_path=str(path))
+        await back.refresh()
+        await back.refresh()
+        assert not back.fatal
+        changed = start(2, data="mine", contacts_path=str(path))
+        with pytest.raises(InputError, match=r"manifest, field 'data': got 'mine'"):
+            await changed.refresh()
+
+    asyncio.run(play())
+    (line,) = said
+    assert "manifest, field 'data'" in line
+    assert line.endswith("goes on")
+
+
+def test_strangers_alone_tell_a_newcomer_nothing_and_its_initial_peer_more_than_they(
+    network: Network, start: Start, identities: list[Identity]
+) -> None:
+    async def play() -> None:
+        liar, initial = start(1, data="lies"), start(2)
+        newcomer = start(0, initial_peers=(way_to(identities[2]),))
+        await beats(liar)
+        await newcomer.refresh()
+        assert not newcomer._has_agreed, "the initial peer is down: this may be anybody"
+        network.reached.add(identities[2].peer)
+        await beats(initial)
+        await newcomer.refresh()
+        assert newcomer._has_agreed
+
+    asyncio.run(play())
+
+
+def test_members_of_the_initial_peer_s_swarm_tell_what_it_has_in_common(
+    network: Network, start: Start, identities: list[Identity]
+) -> None:
+    async def play() -> None:
+        newcomer = start(0, initial_peers=(way_to(identities[2]),))
+        network.reached.add(identities[2].peer)
+        await beats(start(1, data="theirs"))
+        with pytest.raises(InputError, match=r"expected 'theirs', as the swarm's members have it"):
+            await newcomer.refresh()
 
     asyncio.run(play())
 

@@ -87,3 +87,12 @@ def test_over_real_daemons_it_comes_without_a_wait_and_once(
     (news,) = a.call("arrived", {}, 0)
     assert news == output(b.peer, THIRD, "b 2")
     assert a.call("arrived", {b.peer: THIRD}, 0) == ()
+
+
+def test_of_a_peer_that_resumed_nothing_is_read_again_and_of_one_that_began_anew_all() -> None:
+    a, b, c = swarm_of("a", "b", "c")
+    say(b, SECOND)
+    say(c, SECOND)
+    late = 1 + arrivals.STARTED_OVER
+    seen = {"b": Position(late, 0), "c": Position(late + 1, 0)}
+    assert [each.peer for each in a.arrived(seen, 0)] == ["c"]

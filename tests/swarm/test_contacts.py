@@ -6,7 +6,7 @@ import pytest
 from jaxswarm.swarm import contacts
 from jaxswarm.swarm.contacts import FIRST_RETRY_S, MAX_PEERS, Contacts, Redial
 
-KNOWN = Contacts("s", ("/ip4/0.0.0.0/tcp/0",), ("/ip4/0.0.0.0/tcp/4001",), (("p", "m"),))
+KNOWN = Contacts("s", ("/ip4/0.0.0.0/tcp/0",), ("/ip4/0.0.0.0/tcp/4001",), (("p", "m"),), "mark")
 
 
 def test_what_is_written_is_read_again_by_the_same_swarm_alone(tmp_path: Path) -> None:
@@ -27,12 +27,25 @@ def test_a_file_that_says_nothing_of_use_is_as_good_as_none(tmp_path: Path, cont
     assert contacts.read(path, "s") == Contacts("s")
 
 
+def crowd(name: str, count: int) -> dict[str, str]:
+    return {f"{name}{index}": "m" for index in range(count)}
+
+
 def test_those_met_last_are_remembered(tmp_path: Path) -> None:
-    many = Contacts("s").met({f"p{index}": "m" for index in range(MAX_PEERS + 5)})
-    assert [peer for peer, _ in many.peers] == [f"p{index}" for index in range(5, MAX_PEERS + 5)]
+    many = Contacts("s").met(crowd("p", MAX_PEERS)).met(crowd("q", 5))
+    expected = {*crowd("p", MAX_PEERS), *crowd("q", 5)} - crowd("p", 5).keys()
+    assert {peer for peer, _ in many.peers} == expected
     assert many.met({"p7": "new"}).peers[-1] == ("p7", "new")
     contacts.write(tmp_path / "contacts.json", many)
     assert contacts.read(tmp_path / "contacts.json", "s").peers == many.peers
+
+
+def test_a_crowd_of_newcomers_displaces_nobody_who_is_there() -> None:
+    known = Contacts("s").met(crowd("p", 3))
+    beset = known.met(crowd("sybil", 2 * MAX_PEERS) | crowd("p", 3))
+    assert len(beset.peers) == MAX_PEERS
+    assert crowd("p", 3).keys() <= dict(beset.peers).keys()
+    assert beset.met(crowd("p", 3) | crowd("sybil", 2 * MAX_PEERS)) == beset, "nothing to write"
 
 
 def test_a_file_that_can_t_be_written_leaves_the_one_before(tmp_path: Path) -> None:

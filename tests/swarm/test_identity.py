@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import subprocess
@@ -186,6 +187,24 @@ def test_a_lost_identity_is_put_back_from_its_backup(tmp_path: Path) -> None:
     assert found.news == f"Identity file {path} was lost; put back from {backup}."
 
 
+def test_where_a_file_system_has_no_links_there_is_an_identity_and_a_backup_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path, backup = tmp_path / "key", tmp_path / "stick" / "backup"
+    made = open_identity(path, backup)
+    made.close()
+    assert path.read_bytes() == backup.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["key", "stick"]
+    again = open_identity(path, backup)
+    again.close()
+    assert again.peer == made.peer
+
+
 def test_a_key_that_was_made_before_is_backed_up_at_the_next_start(tmp_path: Path) -> None:
     open_identity(tmp_path / "key").close()
     later = open_identity(tmp_path / "key", tmp_path / "backup")
@@ -246,4 +265,6 @@ def test_a_key_file_that_is_removed_under_a_live_node_is_written_again(tmp_path:
     live.path.unlink()
     assert live.put_back()
     assert live.path.read_bytes() == content
+    with pytest.raises(InputError, match="in use by a live node"):
+        open_identity(tmp_path / "key")
     live.close()

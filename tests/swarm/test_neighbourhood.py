@@ -118,6 +118,16 @@ def test_a_single_liar_at_the_bottom_of_the_list_draws_nobody_there() -> None:
     assert not node.follow(0.0), "those beat on no path of this node"
 
 
+def test_keys_made_for_one_bucket_draw_nobody_away_from_more_who_beat_above() -> None:
+    node = Neighbourhood(OWN, MANIFEST, 30.0, LIMITS)
+    hear(node, EVERYBODY, peers(6))
+    bottom = shards.home(HOME, shards.MAX_DEPTH)
+    hear(node, bottom, peers(12, bottom)[-5:])
+    assert not node.follow(0.0)
+    hear(node, bottom, peers(12, bottom)[-7:])
+    assert node.follow(0.0), "they are the most"
+
+
 def test_the_table_parts_with_the_silent_ones_of_earlier_rounds() -> None:
     node = Neighbourhood(OWN, MANIFEST, 30.0, LIMITS)
     everybody, met = peers(200), set()

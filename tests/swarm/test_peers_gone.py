@@ -123,18 +123,29 @@ def test_a_daemon_whose_port_is_taken_before_it_is_back_takes_another(
     assert run_stage(Position(0, 1), a, b) == all_but_own(a, b)
 
 
-def test_a_file_of_peers_that_holds_nonsense_harms_nobody(node: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hosts", "is_tried"),
+    [
+        (["no address"], False),
+        (["/ip4/127.0.0.1/tcp/x"], False),
+        (["/ip4/127.0.0.1/tcp/99999"], False),
+        (["/ip4/192.0.2.1/tcp/4001"], True),  # an address of no machine
+    ],
+)
+def test_a_file_of_peers_that_holds_nonsense_harms_nobody(
+    node: Make, tmp_path: Path, hosts: list[str], is_tried: bool
+) -> None:
     a = node("a").join()
     nonsense = {
         "swarm": "test",
         "asked": ["/ip4/127.0.0.1/tcp/0"],
-        "hosts": ["no address"],
+        "hosts": hosts,
         "peers": {"Qm": "no address", "Qn": "/ip4/127.0.0.1/tcp/1/p2p/Qn"},
     }
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "contacts.json").write_text(json.dumps(nonsense))
     b = remembering(node, tmp_path, "b", initial_peers=(a.maddr,)).join()
-    assert b.told("taking a new port"), "it has read it"
+    assert bool(b.told("taking a new port")) == is_tried
     announce(ANSWER, a, b)
     (tmp_path / "c").mkdir()
     torn = tmp_path / "c" / "contacts.json"

@@ -272,3 +272,11 @@ def test_over_a_stage_no_more_are_read_than_allowed_however_members_come_and_go(
         read |= {m.peer for m in partners}
         assert len(read) <= 8
         here = data.draw(st.sets(st.integers(0, 60), max_size=30))
+
+
+@pytest.mark.parametrize(("lie", "expected"), [(2**40 - 1, 7), (7 + rounds.FARTHEST + 1, 7)])
+def test_one_stranger_that_claims_years_of_play_moves_not_even_a_lone_node(
+    lie: int, expected: int
+) -> None:
+    assert go_on(Position(7, 1), at(lie), joining=False) == Position(expected, 1)
+    assert go_on(Position(0, 0), at(7 + rounds.FARTHEST // 2), joining=False).round > 7
