@@ -53,6 +53,7 @@ def test_a_node_whose_rounds_the_swarm_has_behind_it_does_not_say_that_they_are_
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
+@pytest.mark.faults
 def test_a_node_that_the_swarm_leaves_far_behind_keeps_what_it_has_learnt_and_claims_no_end(
     tmp_path,
 ):
@@ -76,6 +77,7 @@ def test_a_node_that_the_swarm_leaves_far_behind_keeps_what_it_has_learnt_and_cl
     assert played == [Position(r, s) for r in range(5) for s in range(len(STAGES))]
 
 
+@pytest.mark.faults
 def test_what_ends_a_node_in_mid_stage_costs_nothing_that_it_has_learnt(tmp_path):
     config = config_of(tmp_path, rounds=2)
     config.evaluation.questions = 0

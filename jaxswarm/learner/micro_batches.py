@@ -17,6 +17,8 @@ class Rows(NamedTuple):
 
     prompt_QxP: jax.Array
     prompt_length_Q: jax.Array
+    learnt_Q: jax.Array
+    """Bool: the gradient of the question's group is not known to be zero."""
     token_QxGxC: jax.Array
     old_logprob_QxGxC: jax.Array
     advantage_QxG: jax.Array
@@ -25,6 +27,10 @@ class Rows(NamedTuple):
     """1 / tokens of the whole batch that have a part in the loss, 0 for all others: for means of
     metrics."""
     packing: Packing | None
+
+
+_OF_QUESTION = ("prompt_QxP", "prompt_length_Q", "learnt_Q")
+"""The fields of `Rows` that have no axis of the group."""
 
 
 class Pieces(NamedTuple):
@@ -92,7 +98,7 @@ def cut(rows: Rows, cut_into: Pieces) -> Rows:
         return array.swapaxes(1, 2).reshape(cut_into.count, Q // by_question, *array.shape[3:])
 
     grids = {
-        name: grid(array, grouped=not name.startswith("prompt"))
+        name: grid(array, grouped=name not in _OF_QUESTION)
         for name, array in rows._asdict().items()
         if name != "packing"
     }

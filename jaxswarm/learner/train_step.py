@@ -92,7 +92,10 @@ class Batch(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """Float32 scalars, means over the tokens that have a part in the loss, of the last update."""
+    """Float32 scalars, means over the tokens that have a part in the loss, of the last update.
+
+    Where β is 0, tokens of a group without variance have none. Means of no tokens are 0.
+    """
 
     loss: jax.Array
     kl: jax.Array
@@ -154,14 +157,18 @@ def _rows(config: GRPOConfig, batch: Batch) -> Rows:
     advantage_QxG = grpo.advantages(batch.reward_QxG, config.advantage_scale, batch.length_QxG > 0)
     teaches_QxG = grpo.teaches(batch.logprob_QxGxC, advantage_QxG)
     length_QxG = jnp.where(teaches_QxG, batch.length_QxG, 0)
+    # Without a reference to stay near, a group without variance teaches nothing.
+    learnt_Q = (config.beta > 0) | ~grpo.is_uniform(batch.reward_QxG)
+    learnt_length_QxG = jnp.where(learnt_Q[:, None], length_QxG, 0)
     return Rows(
         batch.prompt_QxP,
         batch.prompt_length_Q,
+        learnt_Q,
         batch.token_QxGxC,
         batch.logprob_QxGxC,
         advantage_QxG,
         grpo.token_weights(length_QxG, C, config.limit, config.loss),
-        grpo.token_weights(length_QxG, C, config.limit, "dapo"),
+        grpo.token_weights(learnt_length_QxG, C, config.limit, "dapo"),
         batch.packing,
     )
 
@@ -239,16 +246,21 @@ def _gradient(
     """Of the whole batch, in float32, with one piece at a time in memory.
 
     `params` come in the dtype of the pass: cast in here, they would be cast for each piece.
+    `rows.learnt_Q` tells what counts; a piece of which nothing does is not computed.
     """
     one = jax.grad(loss, has_aux=True)
     if cut_into.count == 1:
         grads, metrics = one(params, rows)
         return qwen2.cast(grads, jnp.float32), metrics
 
-    def add(so_far: Any, piece: Rows) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, so_far, one(params, piece)), None
+    pieces = micro_batches.cut(rows, cut_into)
+    is_learnt_M = jnp.any(pieces.learnt_Q, axis=1)
+    first_M = jnp.argsort(~is_learnt_M, stable=True)
+
+    def add(index: jax.Array, so_far: Any) -> Any:
+        piece = jax.tree.map(lambda array: array[first_M[index]], pieces)
+        return jax.tree.map(jnp.add, so_far, one(params, piece))
 
     no_metrics = StepMetrics(*[jnp.float32(0)] * len(StepMetrics._fields))
     zeros = jax.tree.map(partial(jnp.zeros_like, dtype=jnp.float32), params), no_metrics
-    total, _ = jax.lax.scan(add, zeros, micro_batches.cut(rows, cut_into))
-    return total
+    return jax.lax.fori_loop(0, jnp.sum(is_learnt_M), add, zeros)

@@ -13,7 +13,7 @@ from random import Random
 from jaxswarm.errors import InputError
 from jaxswarm.swarm import clocks, contacts
 from jaxswarm.swarm.access import SAME_ACCESS
-from jaxswarm.swarm.addresses import is_host, leads_to, peer_in
+from jaxswarm.swarm.addresses import is_host, is_loopback, leads_to, peer_in
 from jaxswarm.swarm.config import DhtConfig
 from jaxswarm.swarm.contacts import FIRST_RETRY_S, Contacts, Redial
 from jaxswarm.swarm.dht import Link, LinkError
@@ -57,6 +57,7 @@ class Uplink:
         """
         self.link: Link | None = None
         self.maddrs: tuple[str, ...] = ()
+        self._told_addresses: tuple[str, ...] = ()
         self._config = config
         self._identity = identity
         self._manifest = manifest
@@ -114,7 +115,7 @@ class Uplink:
         """
         try:
             self.link = await self._start_link()
-            self.maddrs = await self.link.visible_maddrs()
+            self.maddrs = self._told_addresses = await self.link.visible_maddrs()
         except LinkError as error:
             raise InputError(
                 "the p2p daemon",
@@ -202,13 +203,21 @@ class Uplink:
         hosts = {"asked": self._config.host_maddrs, "hosts": link.hosts}
         self._keep(replace(self._contacts, **hosts))
 
+    def _note_addresses(self, maddrs: tuple[str, ...]) -> None:
+        """Says each new one once: a relay was found, or the machine has another address."""
+        self.maddrs = maddrs
+        new = tuple(m for m in maddrs if m not in self._told_addresses and not is_loopback(m))
+        if new:
+            self._on_event(f"this node can be joined by {', '.join(new)} too")
+            self._told_addresses += new
+
     async def _watch_daemon(self) -> None:
         while True:
             await asyncio.sleep(self._config.watch_s)
             assert self.link
             try:
                 connections = await self.link.connections()
-                self.maddrs = await self.link.visible_maddrs()
+                self._note_addresses(await self.link.visible_maddrs())
             except LinkError as error:
                 self._on_event(f"{error}; starting it again")
                 await self._restart(self.link)

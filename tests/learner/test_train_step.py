@@ -1,5 +1,6 @@
 """The GRPO step against a plain one: no shared prompt, no cache, no chunks, no micro-batches."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,13 +71,6 @@ def plain_loss(params, graph, batch, config, reference):
     return jnp.sum(weight * token.loss), jnp.sum(weight * jnp.abs(token.loss))
 
 
-def assert_same_tree(got, expected, **tolerance):
-    flat_got, flat_expected = jax.tree.leaves(got), jax.tree.leaves(expected)
-    assert len(flat_got) == len(flat_expected)
-    for a, b in zip(flat_got, flat_expected, strict=True):
-        np.testing.assert_allclose(a, b, **tolerance)
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -101,7 +95,7 @@ def test_loss_and_gradient_are_those_of_the_plain_objective(split, batch, settin
     moved = jax.tree.map(lambda before, after: before - after, params, state.params)
     scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(gradient))
     assert scale > 1e-3
-    assert_same_tree(moved, gradient, atol=1e-5 * max(scale, 1.0), rtol=1e-3)
+    chex.assert_trees_all_close(moved, gradient, atol=1e-5 * max(scale, 1.0), rtol=1e-3)
     np.testing.assert_allclose(metrics.grad_norm, optax.global_norm(gradient), rtol=1e-4)
     assert 0 < metrics.clip_fraction < 1, "old log-probs are off, so some tokens clip"
 
@@ -119,8 +113,8 @@ def test_loss_and_gradient_are_those_of_the_plain_objective(split, batch, settin
 def test_memory_savers_change_nothing(split, batch, reference, whole_step, change):
     whole, metrics = whole_step
     saved, same = step(split, batch, tiny.grpo(beta=0.1, **change), reference=reference)
-    assert_same_tree(saved.params, whole.params, atol=2e-6, rtol=1e-5)
-    assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(saved.params, whole.params, atol=2e-6, rtol=1e-5)
+    chex.assert_trees_all_close(same, metrics, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -141,15 +135,35 @@ def test_packed_completions_give_the_same_update(
     assert packing is not None
     assert packing.source_QxRxS.shape == shape
     packed, same = step(split, batch._replace(packing=packing), config, reference=reference)
-    assert_same_tree(packed.params, whole.params, atol=2e-6, rtol=1e-5)
-    assert_same_tree(same, metrics, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(packed.params, whole.params, atol=2e-6, rtol=1e-5)
+    chex.assert_trees_all_close(same, metrics, rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_of_uniform_groups_changes_nothing(split, batch):
     uniform = batch._replace(reward_QxG=np.repeat(batch.reward_QxG[:, :1], 4, axis=1))
     state, metrics = step(split, uniform, tiny.grpo(advantage_scale="group"))
     assert metrics.grad_norm == 0
-    assert_same_tree(state.params, split[1], atol=0, rtol=0)
+    chex.assert_trees_all_equal(state.params, split[1])
+
+
+@pytest.mark.parametrize("micro_batches", [2, 4])
+def test_a_piece_of_groups_without_variance_is_not_computed_and_changes_nothing(
+    split, batch, micro_batches
+):
+    rewards = batch.reward_QxG.copy()
+    rewards[[0, 2]] = 1.0
+    batch, config = batch._replace(reward_QxG=rewards), tiny.grpo(loss="grpo")
+    whole, metrics = step(split, batch, config)
+    config = tiny.grpo(loss="grpo", micro_batches=micro_batches)
+    pieces, same = step(split, batch, config)
+    chex.assert_trees_all_close(pieces.params, whole.params, atol=2e-6, rtol=1e-5)
+    chex.assert_trees_all_close(same, metrics, rtol=1e-4, atol=1e-6)
+
+    # 0 x infinity: what is computed of them is no number.
+    logprob = batch.logprob_QxGxC.copy()
+    logprob[[0, 2]] = -np.inf
+    poisoned, _ = step(split, batch._replace(logprob_QxGxC=logprob), config)
+    chex.assert_trees_all_equal(poisoned.params, pieces.params)
 
 
 def test_rows_of_length_0_weigh_nothing(split, batch):
@@ -162,7 +176,7 @@ def test_rows_of_length_0_weigh_nothing(split, batch):
     other = filled._replace(token_QxGxC=tokens, reward_QxG=rewards)
     config = tiny.grpo(loss="grpo", advantage_scale="batch")
     one, same = (step(split, each, config)[0] for each in (filled, other))
-    assert_same_tree(one.params, same.params, atol=0, rtol=0)
+    chex.assert_trees_all_equal(one.params, same.params)
 
 
 def test_two_updates_on_a_batch_are_two_steps(split, batch):
@@ -173,7 +187,7 @@ def test_two_updates_on_a_batch_are_two_steps(split, batch):
     state = TrainState(split[1], optimizer.init(split[1]), jnp.int32(0))
     expected = program(program(state))
     assert twice.step == expected.step == 2
-    assert_same_tree(twice.params, expected.params, atol=1e-5, rtol=1e-4)
+    chex.assert_trees_all_close(twice.params, expected.params, atol=1e-5, rtol=1e-4)
 
 
 def test_on_the_sampler_s_own_log_probs_nothing_is_clipped_and_the_gap_is_rounding(split, batch):
@@ -204,11 +218,11 @@ def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_go
     logprob = np.where(others[:, None], drawn_now, batch.logprob_QxGxC)
     lengths = np.where(others & ~good, 0, batch.length_QxG)
     fewer, same = step(split, batch._replace(logprob_QxGxC=logprob, length_QxG=lengths), config)
-    assert_same_tree(got.params, fewer.params, atol=1e-5, rtol=1e-4)
+    chex.assert_trees_all_close(got.params, fewer.params, atol=1e-5, rtol=1e-4)
     gap = np.abs(drawn_now - batch.logprob_QxGxC)
     is_own = ~others[:, None] & (np.arange(10) < batch.length_QxG[..., None])
     expected = same._replace(sampler_gap=np.mean(gap[is_own]))
-    assert_same_tree(metrics, expected, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(metrics, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_where_the_sampler_drew_nothing_its_gap_is_0(split, batch):

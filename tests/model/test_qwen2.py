@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -249,7 +250,7 @@ def test_attention_s_gradient_in_bfloat16_is_float32_s_but_for_rounding():
 def test_attention_s_gradient_in_float32_is_that_of_plain_einsums(monkeypatch):
     ours = gradients_of_attention("float32")
     monkeypatch.setattr(attention, "_product", jnp.einsum)
-    jax.tree.map(np.testing.assert_array_equal, ours, gradients_of_attention("float32"))
+    chex.assert_trees_all_equal(ours, gradients_of_attention("float32"))
 
 
 def test_joined_layers_change_no_hidden_state():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -92,7 +93,7 @@ def test_every_device_gets_its_own_pieces(sizes):
     params = weights.load(source_of(tensors), mesh, "float32")
     alone = weights.load(source_of(tensors), mesh_of(), "float32")
     _, abstract = qwen2.abstract(CONFIG)
-    jax.tree.map(np.testing.assert_array_equal, params, alone)
+    chex.assert_trees_all_equal(params, alone)
     for array, place in zip(
         jax.tree.leaves(params), jax.tree.leaves(param_shardings(abstract, mesh)), strict=True
     ):
