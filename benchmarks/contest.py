@@ -27,6 +27,7 @@ def parser(
     made.add_argument("--model", default="", help="as tools.convert_weights takes it; else random")
     made.add_argument("--data", default="", help="GSM8K, as --config.data.source takes it")
     made.add_argument("--repeats", type=int, default=2)
+    made.add_argument("--recompute", action="store_true", help="layers, in the backward pass")
     made.add_argument("--peers-python", default=OWN_PYTHON, help="has the extra `peers`")
     return made
 
@@ -80,6 +81,7 @@ def asked_works(flags: argparse.Namespace, directory: Path, *, train: bool) -> l
         directory,
         on_gpu=facts.backend() == "gpu",
         train=train,
+        recompute=flags.recompute,
         repeats=flags.repeats,
         model=flags.model,
         data=flags.data,

@@ -85,7 +85,16 @@ def main() -> None:
     mesh = make_mesh(data=1, fsdp=-1, tensor=1, devices=devices)
     figures: dict[str, Any] = {"target": f"{mesh.size} x {mesh.devices.flat[0].device_kind}"}
     with tempfile.TemporaryDirectory(prefix="footprint-") as directory:
-        made = works("gpu", Path(directory), on_gpu=True, train=True, repeats=1, model="", data="")
+        made = works(
+            "gpu",
+            Path(directory),
+            on_gpu=True,
+            train=True,
+            recompute=False,
+            repeats=1,
+            model="",
+            data="",
+        )
         for work in made:
             for name, lower in (("generate", _generate), ("step", _step)):
                 lowered = lower(work, mesh)

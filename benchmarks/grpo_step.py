@@ -5,7 +5,7 @@
     python -m benchmarks.grpo_step --work var
 
 As `benchmarks.generate`. In "var" the update is timed on completions packed and unpacked in turns.
-Figures go to results/grpo_step-WORK.json.
+Figures go to results/grpo_step-WORK.json, with --recompute to grpo_step-WORK-recomputed.json.
 """
 
 import statistics
@@ -21,6 +21,7 @@ def main() -> None:
     flags = contest.parser((__doc__ or "").splitlines()[0]).parse_args()
     peers = [peer for peer in contest.peers(flags) if peer != "transformers"]  # it has no update
     about = facts.asked()
+    suffix = "-recomputed" if flags.recompute else ""
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="grpo-step-") as temporary:
         directory = Path(temporary)
@@ -43,7 +44,7 @@ def main() -> None:
                 figures[work.name]["mfu"] = mfu
                 print(f"  the update alone: {mfu:.0%} of the device's rate (6N a token)")
             # After each work: a command may be killed in the next one.
-            print(facts.write(f"grpo_step-{flags.work}", figures, about))
+            print(facts.write(f"grpo_step-{flags.work}{suffix}", figures, about))
 
 
 if __name__ == "__main__":

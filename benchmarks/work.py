@@ -1,13 +1,17 @@
 """The work that every side of a benchmark is given, and what each tells of it."""
 
+import importlib.metadata
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+LIBRARIES = ("jax", "jaxlib", "flax", "torch", "transformers", "trl", "tunix")
+"""Modules that decide how fast a side is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class Work:
     learning_rate: float
     micro_batches: int
     """Pieces of the batch whose gradients are added up, where a side can do that."""
+    recompute: bool
+    """Each layer again in the backward pass, in place of keeping what it computed."""
     repeats: int
     """Timed ones, after one that is not."""
     train: bool
@@ -85,6 +91,8 @@ class Measured:
     machine that is shared changes from one minute to the next. Where lengths differ."""
     profile: dict[str, float] = field(default_factory=dict)
     """Seconds of one more repeat by part of the work: see `jaxswarm.learner.profile`."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of what the side's process has imported, by distribution."""
 
 
 def medians(figures: dict[str, Any]) -> dict[str, float]:
@@ -159,5 +167,12 @@ def _resident_peak_gb() -> float:
 def run(side: Callable[[Work], Measured]) -> None:
     """The main of a side: `python -m benchmarks.sides.SIDE WORK_DIRECTORY`."""
     directory = Path(sys.argv[1])
-    measured = side(Work.read(directory))
+    measured = replace(side(Work.read(directory)), versions=_versions())
     (directory / f"{Path(sys.argv[0]).stem}.json").write_text(json.dumps(asdict(measured)))
+
+
+def _versions() -> dict[str, str]:
+    """Peers may have an environment of their own, with other versions than this checkout's."""
+    of = importlib.metadata.packages_distributions()
+    used = {name for module in LIBRARIES if module in sys.modules for name in of.get(module, ())}
+    return {name: importlib.metadata.version(name) for name in sorted(used)}

@@ -5,7 +5,8 @@
   var   as the one that fits the device, but completions as long as a fixed list of lengths says,
         from 32 tokens to the limit; measured with completions packed for training and without
 
-Temperature 1, no truncation, AdamW, beta 0.001 (a reference in memory). Weights are random ones of
+Temperature 1, no truncation, AdamW, beta 0.001 (a reference in memory); all sides keep what their
+layers compute, or with --recompute all compute it again. Weights are random ones of
 that shape, and prompts random ids, unless a model and data are given: time depends on neither.
 """
 
@@ -52,7 +53,15 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def works(
-    name: str, directory: Path, *, on_gpu: bool, train: bool, repeats: int, model: str, data: str
+    name: str,
+    directory: Path,
+    *,
+    on_gpu: bool,
+    train: bool,
+    recompute: bool,
+    repeats: int,
+    model: str,
+    data: str,
 ) -> list[Work]:
     """What is to be measured, one after the other.
 
@@ -61,6 +70,7 @@ def works(
       directory: where a model is laid down.
       on_gpu: which of the two "var" stands for.
       train: whole steps, or completions alone.
+      recompute: layers, in the backward pass.
       repeats: timed ones.
       model: as tools.convert_weights takes it; "" for random weights.
       data: GSM8K as --config.data.source takes it; "" for random prompts. Only with a model.
@@ -80,6 +90,7 @@ def works(
             beta=0.001,
             learning_rate=1e-6,
             micro_batches=1 if size == "cpu" else count,
+            recompute=recompute,
             repeats=repeats,
             train=train,
         )

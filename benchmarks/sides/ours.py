@@ -121,7 +121,7 @@ def grpo(work: Work) -> GRPOConfig:
         temperature=1.0,
         limit=work.limit,
         vocab_slice=16384,
-        remat=False,
+        remat=work.recompute,
         dtype=work.dtype,
     )
 

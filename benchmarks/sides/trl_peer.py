@@ -61,7 +61,7 @@ def trl_side(work: Work) -> Measured:
             max_steps=work.repeats + 1,
             per_device_train_batch_size=len(prompts) // work.micro_batches,
             gradient_accumulation_steps=work.micro_batches,
-            gradient_checkpointing=True,
+            gradient_checkpointing=work.recompute,
             bf16=work.dtype == "bfloat16",
             model_init_kwargs={"dtype": "float32"},
             optim="adamw_torch_fused",

@@ -74,7 +74,6 @@ def tunix_side(work: Work) -> Measured:
 
 
 def _model(work: Work, mesh: Mesh) -> Any:
-    """The model as Tunix has it: its layers are computed again in a backward pass."""
     config: Any = AutoConfig.from_pretrained(work.model)
     heads = config.num_attention_heads
     settings = qwen2.ModelConfig(
@@ -88,7 +87,7 @@ def _model(work: Work, mesh: Mesh) -> Any:
         rope_theta=config.rope_parameters["rope_theta"],
         norm_eps=config.rms_norm_eps,
         use_tied_embedding=config.tie_word_embeddings,
-        remat_config=qwen2.RematConfig.DECODER if work.train else qwen2.RematConfig.NONE,
+        remat_config=qwen2.RematConfig.DECODER if work.recompute else qwen2.RematConfig.NONE,
         dtype=jax.numpy.dtype(work.dtype),
         param_dtype=jax.numpy.dtype("float32"),
     )

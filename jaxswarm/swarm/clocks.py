@@ -25,13 +25,13 @@ def complaints(ahead_s: Mapping[str, float]) -> dict[str, str]:
             by_s = sorted(map(abs, agreeing))[len(agreeing) // 2]
             return {
                 "": f"this node's clock is {by_s:.0f} s {word} those of {len(agreeing)} of "
-                f"{len(ahead_s)} peers: {_REMEDY} (set it by NTP)"
+                f"{len(ahead_s)} peers: {_HARM} (set it by NTP)"
             }
     return {
         peer: f"the clock of peer {peer} is {abs(ahead):.0f} s "
-        f"{'ahead of' if ahead > 0 else 'behind'} this node's: {_REMEDY} (set both by NTP)"
+        f"{'ahead of' if ahead > 0 else 'behind'} this node's: {_HARM} (set both by NTP)"
         for peer, ahead in off.items()
     }
 
 
-_REMEDY = f"beyond {MAX_SKEW_S:.0f} s records get lost"
+_HARM = f"beyond {MAX_SKEW_S:.0f} s records get lost"

@@ -21,7 +21,9 @@ LOOK_S = 0.5
 
 
 class Exchange(Protocol):
-    """A node's door to its swarm. One thread calls it; every call returns in bounded time.
+    """A node's door to its swarm. Every call returns in bounded time.
+
+    One thread calls it; `close` may come from another.
 
     The order of a node's life: `join`; then for each stage `target`, `wait_for` if that is not the
     position it had in mind, `announce(position, False)`, its work, `publish`,

@@ -95,13 +95,12 @@ class Neighbourhood:
             self._depth = max(self._depth - 1, 0)
         return self._depth != before
 
-    def follow(self, now: float) -> bool:
+    def follow(self, now: float) -> None:
         """Goes down to where enough neighbours beat: for who comes new, or was cut off.
 
         To be called when the path was read. Enough are so many that it won't be lonely there, and
         more than beat above: whoever makes keys for one bucket must outnumber all of those.
         """
-        before = self._depth
         heard = self._membership.depths(now).items()
         on_path = [d for p, d in heard if self._home_of(p, d) == shards.home(self._address, d)]
         above = 0
@@ -109,7 +108,6 @@ class Neighbourhood:
             if members > above and 1 + members >= self._lonely:
                 self._depth = max(self._depth, depth)
             above += members
-        return self._depth != before
 
     def _home_of(self, peer: str, depth: int | None = None) -> Shard:
         return shards.home(shards.address(peer), self._depth if depth is None else depth)

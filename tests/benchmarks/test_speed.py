@@ -39,6 +39,7 @@ def work(tmp_path):
         beta=0.001,
         learning_rate=1e-6,
         micro_batches=1,
+        recompute=False,
         repeats=1,
         train=True,
     )
@@ -135,7 +136,8 @@ def test_where_lengths_differ_packing_is_timed_beside_none(work):
 
 
 def test_the_works_have_the_sizes_they_are_known_by(tmp_path):
-    common = {"on_gpu": False, "train": True, "repeats": 1, "model": "", "data": ""}
+    common = {"on_gpu": False, "train": True, "recompute": True, "repeats": 1}
+    common |= {"model": "", "data": ""}
     (cpu,) = works.works("cpu", tmp_path / "a", **common)
     assert (len(cpu.prompts), cpu.group, cpu.limit, cpu.is_even) == (1, 8, 128, True)
     assert [len(w.prompts) for w in works.works("gpu", tmp_path / "b", **common)] == [8, 32]

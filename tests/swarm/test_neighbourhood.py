@@ -103,7 +103,7 @@ def test_a_newcomer_goes_down_to_where_enough_neighbours_beat() -> None:
     node = Neighbourhood(OWN, MANIFEST, 30.0, LIMITS)
     home = shards.home(HOME, 5)
     hear(node, home, peers(4, home))
-    assert node.follow(0.0)
+    node.follow(0.0)
     assert node.home == home
 
 
@@ -112,10 +112,12 @@ def test_a_single_liar_at_the_bottom_of_the_list_draws_nobody_there() -> None:
     hear(node, EVERYBODY, peers(3))
     bottom = shards.home(HOME, shards.MAX_DEPTH)
     hear(node, bottom, ["liar"])
-    assert not node.follow(0.0)
+    node.follow(0.0)
+    assert node.home == EVERYBODY
     elsewhere = Shard(4, shards.home(HOME, 4).bucket ^ 1)
     hear(node, elsewhere, peers(9, elsewhere))
-    assert not node.follow(0.0), "those beat on no path of this node"
+    node.follow(0.0)
+    assert node.home == EVERYBODY, "those beat on no path of this node"
 
 
 def test_keys_made_for_one_bucket_draw_nobody_away_from_more_who_beat_above() -> None:
@@ -123,9 +125,11 @@ def test_keys_made_for_one_bucket_draw_nobody_away_from_more_who_beat_above() ->
     hear(node, EVERYBODY, peers(6))
     bottom = shards.home(HOME, shards.MAX_DEPTH)
     hear(node, bottom, peers(12, bottom)[-5:])
-    assert not node.follow(0.0)
+    node.follow(0.0)
+    assert node.home == EVERYBODY
     hear(node, bottom, peers(12, bottom)[-7:])
-    assert node.follow(0.0), "they are the most"
+    node.follow(0.0)
+    assert node.home == bottom, "they are the most"
 
 
 def test_the_table_parts_with_the_silent_ones_of_earlier_rounds() -> None:
