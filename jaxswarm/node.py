@@ -102,11 +102,9 @@ class Node:
     ) -> tuple[Position, tuple[Discussion, ...]]:
         """One stage. Returns where to go on, and with what."""
         config, parts = self._config, self._parts
-        plan = parts.plans[position.stage]
         self._progress.begin(position)
         parts.exchange.announce(position, published=False)
-
-        seed = config.stage_seed(position)
+        plan, seed = parts.plans[position.stage], config.stage_seed(position)
         with self._traced(position):
             asked = self._ask(plan, discussions, seed, self._progress.phase)
             # Before the node learns: meanwhile the peers can read it.
@@ -228,7 +226,8 @@ class Node:
         """Keeps what was learnt, for a node that goes on at `position`."""
         self._progress.show("checkpoint")
         # A node that came back to its swarm is at an earlier stage than that of its last step.
-        self._last_step = max(self._stages_done(position), self._last_step + 1)
+        done = position.round * self.stages + position.stage_index
+        self._last_step = max(done, self._last_step + 1)
         state = self._parts.learner.state
         self._parts.checkpointer.save(self._last_step, state, facts(self._config, position))
         self._unsaved = 0
@@ -296,9 +295,6 @@ class Node:
     def _seconds(self) -> float:
         """Since the node first joined; the time that it was down counts in nothing."""
         return time.monotonic() - self._joined_at
-
-    def _stages_done(self, position: Position) -> int:
-        return position.round * self.stages + position.stage_index
 
     def _is_done(self, position: Position) -> bool:
         return 0 < self._config.rounds <= position.round

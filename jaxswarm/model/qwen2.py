@@ -117,6 +117,7 @@ class Block(nnx.Module):
 
 
 def _kept(x: jax.Array, block: Block, reach: Reach) -> tuple[jax.Array, KeyValues]:
+    """What matmuls with weights gave is kept, the weights of attention are not."""
     return block(x, reach, remat=True)
 
 

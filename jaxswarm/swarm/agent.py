@@ -16,6 +16,7 @@ from typing import Any
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import codec, keys, manifest
+from jaxswarm.swarm.agreement import Agreement
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
 from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import DhtConfig
@@ -28,6 +29,7 @@ from jaxswarm.swarm.outbox import Outbox
 from jaxswarm.swarm.refusal import Reason
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.shards import Shard
+from jaxswarm.swarm.twins import Twins
 from jaxswarm.swarm.uplink import OnEvent, Uplink
 
 KEPT_POSITIONS = 6
@@ -35,8 +37,6 @@ KEPT_POSITIONS = 6
 many of others are kept for each partner."""
 LEAVE_TIMEOUT_S = 2.0
 BEATS_BEFORE_WARNING = 3
-BEATS_OF_THE_DEAD = 2
-"""Different heartbeats of an earlier run that may turn up one after the other."""
 
 
 class Agent:
@@ -61,11 +61,10 @@ class Agent:
         self._neighbourhood = Neighbourhood(
             identity.peer, self._manifest, config.member_ttl_s, config.limits
         )
-        self._has_agreed = self._uplink.has_agreed
-        self._told_of_others = False
-        self._started = time.time()
-        self._session = int(self._started * 1000)
-        self._other_runs: dict[tuple[Shard, int], list[float]] = {}
+        self._agreement = Agreement(self._manifest, self._uplink, on_event)
+        started = time.time()
+        self._session = int(started * 1000)
+        self._twins = Twins(self._session, started, config.member_ttl_s + HEARTBEAT_MARGIN_S)
         self._says: Heartbeat | None = None
         self._news: list[asyncio.Event] = []
         self._outbox = Outbox(self._store, KEPT_POSITIONS)
@@ -274,21 +273,12 @@ class Agent:
             self.fatal = task.exception()
 
     def _check_session(self, shard: Shard, heartbeat: Heartbeat, expiration: float) -> None:
-        """Raises if an older process than this one beats with our key: the younger one gives way.
-
-        The last heartbeats of an earlier run of this node are older than our start, or look younger
-        because the clock was set back since. One who kept an older one may be heard before one who
-        kept the last: only a process that lives makes more of them. Ours are to outlive them.
-        """
+        """Raises if an older process than this one beats with our key."""
         if heartbeat.session == self._session:
             return
+        # What an earlier run left behind is not to outlive what this one says.
         self._beat_expires = max(self._beat_expires, expiration)
-        seen = self._other_runs.setdefault((shard, heartbeat.session), [expiration])
-        if expiration > seen[-1]:
-            seen[:] = [*seen[-BEATS_OF_THE_DEAD:], expiration]
-        life_s = self._config.member_ttl_s + HEARTBEAT_MARGIN_S
-        beats_on = len(seen) > BEATS_OF_THE_DEAD and expiration > self._started + life_s
-        if heartbeat.session < self._session and beats_on and not heartbeat.gone:
+        if self._twins.gives_way(shard, heartbeat, expiration):
             raise InputError(
                 f"identity file {self._identity.path}",
                 got="in use by a live node elsewhere in the swarm",
@@ -302,15 +292,4 @@ class Agent:
             if fields != self._manifest:
                 reason = Reason.OTHER_MANIFEST
                 self.gate.refusals.count(reason, peer.encode(), repr(fields).encode())
-        deciding = self._uplink.deciding(manifests)
-        try:
-            manifest.check(self._manifest, deciding)
-        except InputError as error:
-            if not self._has_agreed:
-                raise
-            if not self._told_of_others:
-                self._on_event(f"{error}; this node has agreed with its swarm and goes on")
-            self._told_of_others = True
-        else:
-            self._has_agreed |= bool(deciding)
-            self._told_of_others &= not deciding
+        self._agreement.hear(manifests)

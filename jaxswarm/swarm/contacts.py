@@ -7,7 +7,7 @@ whatever ports they take.
 import contextlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,8 +101,10 @@ class Redial:
         self._pause_s: dict[str, float] = {}
         self._at: dict[str, float] = {}
 
-    def due(self, lost: Iterable[str], now: float) -> list[str]:
-        """Those of the lost addresses that are to be dialled now."""
+    def due(self, lost: Collection[str], now: float) -> list[str]:
+        """Those of the lost addresses that are to be dialled now. All others are forgotten."""
+        for maddr in self._at.keys() - set(lost):
+            del self._at[maddr], self._pause_s[maddr]
         return [maddr for maddr in lost if self._at.get(maddr, now) <= now]
 
     def tried(self, dialled: Collection[str], answered: Collection[str], now: float) -> None:

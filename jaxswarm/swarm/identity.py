@@ -53,7 +53,12 @@ class Identity:
     _held: ExitStack
 
     def put_back(self) -> bool:
-        """Writes the file again if somebody removed it. Whether it had to; raises OSError."""
+        """Writes the file again, and holds it, if somebody removed it. Whether it had to.
+
+        Raises:
+          OSError: it can't be written.
+          InputError: another node has put a file there and holds it.
+        """
         if self.path.exists():
             return False
         _write(self.path, _packed(self.private_key))

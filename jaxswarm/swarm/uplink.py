@@ -5,7 +5,7 @@ Nothing here ends the node once it has started. What fails is said once and trie
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -19,7 +19,6 @@ from jaxswarm.swarm.contacts import FIRST_RETRY_S, Contacts, Redial
 from jaxswarm.swarm.dht import Link, LinkError
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity
-from jaxswarm.swarm.manifest import Fields
 
 CLOCK_CHECK_S = 60.0
 CLOCKS_ASKED = 5
@@ -31,7 +30,9 @@ class Uplink:
     """A link that is watched, restarted and kept in company. All methods belong on one event loop.
 
     `link`: the running link; None while the daemon is being replaced. `maddrs`: the addresses by
-    which others can join, those of this machine alone last.
+    which others can join, those of this machine alone last. `told_of`: the ids of the initial
+    peers; `met_before`, of those remembered from an earlier life; `agreed_before`: the mark of the
+    manifest that they had.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class Uplink:
         self._on_contact = on_contact
         self._path = Path(config.contacts_path) if config.contacts_path else None
         self._contacts = self._remembered()
-        initial = frozenset(map(peer_in, config.initial_peers))
-        self._before = initial, frozenset(peer for peer, _ in self._contacts.peers)
+        self.told_of = frozenset(map(peer_in, config.initial_peers)) - {identity.peer}
+        self.met_before = frozenset(peer for peer, _ in self._contacts.peers)
+        self.agreed_before = self._contacts.manifest
         self._redial = Redial(config.retry_s)
         self._complaints: frozenset[str] = frozenset()
         self._told_of: frozenset[str] = frozenset()
@@ -84,27 +86,9 @@ class Uplink:
         hosts = found.hosts if all(map(is_host, found.hosts)) else ()
         return replace(found, peers=peers, hosts=hosts)
 
-    @property
-    def has_agreed(self) -> bool:
-        """Whether there is nobody to agree with in the manifest that this node had not before.
-
-        Who starts a swarm sets it. Who comes back to one has agreed with those it met there.
-        """
-        initial, met = self._before
-        return not initial | met or (self._contacts.manifest == self._manifest and initial <= met)
-
-    def deciding(self, heard: Sequence[tuple[str, Fields]]) -> list[Fields]:
-        """The manifests among those heard that tell what the swarm's is.
-
-        Those of the initial peers; else of whom this node met before; else of all, if any of those
-        it came by is there. Strangers alone tell it nothing.
-        """
-        for known in self._before:
-            if said := [fields for peer, fields in heard if peer in known]:
-                return said
-        initial, met = self._before
-        is_in_touch = self.link and any(map(self.link.knows, initial | met))
-        return [fields for _, fields in heard] if is_in_touch else []
+    def is_in_touch(self) -> bool:
+        """Whether there is a way to anybody whom this node knew when it started."""
+        return self.link is not None and any(map(self.link.knows, self.told_of | self.met_before))
 
     async def start(self) -> None:
         """Starts the daemon where it listened before, if it can; dials whom it knows.

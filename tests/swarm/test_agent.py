@@ -278,11 +278,11 @@ def test_strangers_alone_tell_a_newcomer_nothing_and_its_initial_peer_more_than_
         newcomer = start(0, initial_peers=(way_to(identities[2]),))
         await beats(liar)
         await newcomer.refresh()
-        assert not newcomer._has_agreed, "the initial peer is down: this may be anybody"
+        assert not newcomer._agreement.is_settled, "the initial peer is down: this may be anybody"
         network.reached.add(identities[2].peer)
         await beats(initial)
         await newcomer.refresh()
-        assert newcomer._has_agreed
+        assert newcomer._agreement.is_settled
 
     asyncio.run(play())
 

@@ -67,3 +67,6 @@ def test_who_is_lost_is_dialled_at_once_and_then_at_growing_pauses() -> None:
     assert set(pauses[3:]) == {10.0}
     redial.tried(["m"], {"m"}, now)
     assert redial.due(["m"], now) == ["m"], "lost anew"
+    redial.tried(["m"], set(), now)
+    assert redial.due([], now) == []
+    assert redial.due(["m"], now) == ["m"], "forgotten, as it was not lost"
