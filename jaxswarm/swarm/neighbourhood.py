@@ -98,16 +98,15 @@ class Neighbourhood:
     def follow(self, now: float) -> None:
         """Goes down to where enough neighbours beat: for who comes new, or was cut off.
 
-        To be called when the path was read. Enough are so many that it won't be lonely there, and
-        more than beat above: whoever makes keys for one bucket must outnumber all of those.
+        To be called when the path was read. Enough are so many that it won't be lonely there. That
+        more beat above counts for nothing: there the last ones of a swarm that has gone down, or
+        newcomers, may keep each other company.
         """
         heard = self._membership.depths(now).items()
         on_path = [d for p, d in heard if self._home_of(p, d) == shards.home(self._address, d)]
-        above = 0
-        for depth, members in sorted(Counter(on_path).items()):
-            if members > above and 1 + members >= self._lonely:
+        for depth, members in Counter(on_path).items():
+            if 1 + members >= self._lonely:
                 self._depth = max(self._depth, depth)
-            above += members
 
     def _home_of(self, peer: str, depth: int | None = None) -> Shard:
         return shards.home(shards.address(peer), self._depth if depth is None else depth)
