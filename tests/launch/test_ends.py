@@ -18,9 +18,9 @@ from jaxswarm.report.rundir import NodeCard
 WITHIN_S = 30.0
 SMALL = ("--config.rounds=0", "--config.stages.questions=4", "--config.grpo.group=4")
 ENDLESS = (
-    "--config.stages.questions=64",
+    "--config.stages.questions=128",
     "--config.grpo.group=64",
-    "--config.generation.limit=800",
+    "--config.generation.limit=360",
 )
 """A stage of minutes, on any machine that this may run on."""
 
