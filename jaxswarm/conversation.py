@@ -90,9 +90,10 @@ class Conversation:
             [output for output in came if (output.position, output.peer) not in heard]
             for came in (gathered.outputs, gathered.late)
         )
+        asked = {round_: self._asked(round_) for round_ in {each.position.round for each in late}}
         for output in late:
-            asked = {discussion.question.id for discussion in self.questions(output.position.round)}
-            self._parts.journal.late(self._sifted(output, asked), position)
+            kept = self._sifted(output, asked[output.position.round])
+            self._parts.journal.late(kept, position)
         plan = self._parts.plans[position.stage]
         about = {discussion.question.id: discussion for discussion in discussions}
         for output in outputs:
@@ -120,13 +121,16 @@ class Conversation:
             own_answer, answers = self._answers
             answering = Position(position.round, 0)
             questions = self.questions(position.round)
-            about = {discussion.question.id for discussion in questions}
-            sifted = sift(late, about, self._config.max_peer_chars)
+            sifted = sift(late, self._asked(position.round), self._config.max_peer_chars)
             late_refused.update(reason for _, _, reason in sifted if reason)
             merged = self._merge(answering, questions, (*answers, *late), own_answer)
             discussions = merged.discussions
         merged = self._merge(position, discussions, gathered.outputs, own)
         return replace(merged, refused=late_refused + Counter(merged.refused))
+
+    def _asked(self, round_index: int) -> frozenset[str]:
+        """The ids of a round's questions."""
+        return frozenset(discussion.question.id for discussion in self.questions(round_index))
 
     def _sifted(self, output: StageOutput, questions: Container[str]) -> StageOutput:
         """What of a peer's output can be used."""

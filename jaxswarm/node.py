@@ -229,8 +229,8 @@ class Node:
         done = position.round * self.stages + position.stage_index
         self._last_step = max(done, self._last_step + 1)
         state = self._parts.learner.state
+        self._unsaved = 0  # A save that fails ends the run, and is not to be tried again there.
         self._parts.checkpointer.save(self._last_step, state, facts(self._config, position))
-        self._unsaved = 0
 
     def _enter(
         self, position: Position, discussions: tuple[Discussion, ...], *, joining: bool

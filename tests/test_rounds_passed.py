@@ -4,6 +4,7 @@ import pytest
 
 from jaxswarm import evaluations
 from jaxswarm.errors import InputError
+from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.node import Node
 from jaxswarm.records import STAGES, Position, StageOutput
 from jaxswarm.swarm.exchange import Hub, LocalExchange
@@ -103,6 +104,21 @@ def test_what_ends_a_node_in_mid_stage_costs_nothing_that_it_has_learnt(tmp_path
     after_publishing(again, noting)
     assert play(config, again)
     assert learnt == [Position(1, 1), Position(1, 2)], "the stage that it had learnt from is kept"
+
+
+def test_a_save_that_fails_is_not_tried_again(tmp_path, monkeypatch):
+    tried = []
+
+    def full(_, step: int, *__) -> None:
+        tried.append(step)
+        raise InputError("the disk", got="full", expected="room", remedy="make some")
+
+    monkeypatch.setattr(Checkpointer, "save", full)
+    config = config_of(tmp_path, rounds=1)
+    config.evaluation.questions = 0
+    with pytest.raises(InputError, match="the disk: got 'full'"):
+        play(config, LocalExchange(Hub(), "ann"))
+    assert tried == [1]
 
 
 def test_a_node_that_is_stopped_while_it_measures_a_round_has_it_saved_and_measures_it_later(
