@@ -171,7 +171,15 @@ def _step(work: Work, mesh: Mesh) -> Any:
     state = TrainState(params, jax.eval_shape(transformation.init, params), step)
     places = state_shardings(params, transformation, mesh)
     reference = jax.tree.map(lambda array: array.update(dtype=work.dtype), params)
-    batch = Batch(ints(Q, P), ints(Q), ints(Q, G, C), ints(Q, G), floats(Q, G, C), floats(Q, G))
+    batch = Batch(
+        prompt_QxP=ints(Q, P),
+        prompt_length_Q=ints(Q),
+        token_QxGxC=ints(Q, G, C),
+        length_QxG=ints(Q, G),
+        logprob_QxGxC=floats(Q, G, C),
+        reward_QxG=floats(Q, G),
+        external_QxG=_questions(mesh, jnp.bool_, Q, G),
+    )
     program = jax.jit(
         partial(train_step, graph, transformation, grpo(work)),
         donate_argnums=0,

@@ -7,7 +7,6 @@ place is filled with a copy of another question whose completions have length 0:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
@@ -106,7 +105,7 @@ def _without(discussion: Discussion, text: PeerText) -> Discussion:
     )
 
 
-def texts(tokenizer: Tokenizer, prompts: Prompts, rollout: Rollout) -> list[list[str]]:
+def texts(tokenizer: Tokenizer, prompts: Prompts, rollout: Rollout[np.ndarray]) -> list[list[str]]:
     """The completions as text, G for each prompt that was kept.
 
     Characters that no peer accepts are taken out here, before rewards, votes and the journal, so
@@ -126,24 +125,34 @@ def texts(tokenizer: Tokenizer, prompts: Prompts, rollout: Rollout) -> list[list
 
 
 def learning_batch(
-    prompts: Prompts, rollout: Rollout, rewards: np.ndarray, row_buckets: Sequence[float]
-) -> Batch:
-    """What the GRPO step learns from.
+    prompts: Prompts,
+    rollout: Rollout[np.ndarray],
+    reward_KxG: np.ndarray,
+    row_buckets: Sequence[float],
+    external_KxG: np.ndarray | None = None,
+) -> Batch[np.ndarray]:
+    """What the GRPO step learns from. K of the Q questions have prompts that were kept.
 
     Args:
       prompts: as they were sampled from.
-      rollout: on the host, with no token for fillers.
-      rewards: [kept, G].
+      rollout: with no token for fillers.
+      reward_KxG: of the completions.
       row_buckets: numbers of rows that a question's completions may be packed into, see `pack`.
+      external_KxG: bool, another model drew the completion; None: no such one is among them.
     """
-    Q, _, C = rollout.token_QxGxC.shape
-    fillers = np.repeat(rewards[:1], Q - len(prompts.kept), axis=0)
-    arrays: dict[str, Any] = {
-        "prompt_QxP": prompts.token_QxP,
-        "prompt_length_Q": prompts.length_Q,
-        "token_QxGxC": rollout.token_QxGxC,
-        "length_QxG": rollout.length_QxG,
-        "logprob_QxGxC": rollout.logprob_QxGxC,
-        "reward_QxG": np.concatenate([rewards, fillers]).astype(np.float32),
-    }
-    return Batch(**arrays, packing=pack(np.asarray(rollout.length_QxG), C, row_buckets))
+    Q, G, C = rollout.token_QxGxC.shape
+    kept = len(prompts.kept)
+    external_QxG = np.zeros((Q, G), bool)
+    if external_KxG is not None:
+        external_QxG[:kept] = external_KxG
+    fillers = np.repeat(reward_KxG[:1], Q - kept, axis=0)
+    return Batch(
+        prompts.token_QxP,
+        prompts.length_Q,
+        rollout.token_QxGxC,
+        rollout.length_QxG,
+        rollout.logprob_QxGxC,
+        np.concatenate([reward_KxG, fillers]).astype(np.float32),
+        external_QxG,
+        pack(rollout.length_QxG, C, row_buckets),
+    )

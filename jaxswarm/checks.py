@@ -9,6 +9,7 @@ from jaxswarm.errors import InputError
 from jaxswarm.flags import Config
 from jaxswarm.settings import MODES, STAGED
 from jaxswarm.stages.merge import PUBLISH_POLICIES
+from jaxswarm.swarm.arrivals import STARTED_OVER
 
 Row = tuple[str, Callable[[Any], bool], str]
 """A key, whether its value can be used, and what is expected in words."""
@@ -95,7 +96,11 @@ def _rows(config: Config) -> tuple[Row, ...]:
         ("evaluation.samples", _is_not_below_0, "0 (greedy alone) or more"),
         ("evaluation.batch", _is_some, "1 or more"),
         ("output.directory", _is_named, "a directory"),
-        ("output.checkpoint_stages", _is_some, "1 or more"),
+        (
+            "output.checkpoint_stages",
+            lambda stages: stages >= 1 and (swarm.mode == STAGED or stages <= STARTED_OVER),
+            f"1 or more, and at most {STARTED_OVER} where rollouts are shared",
+        ),
         ("output.keep_checkpoints", _is_some, "1 or more"),
     )
 

@@ -25,6 +25,10 @@ STAGE_ENDS_WITHIN_S = 22.0
 LEAVES_WITHIN_S = 6.0
 CLEARS_WITHIN_S = 1.0
 """A terminal may hang, or whoever holds its lock."""
+ASKED = (
+    f"stopping after this stage, in at most {STAGE_ENDS_WITHIN_S:.0f} s; "
+    "ask again to end at once and lose it"
+)
 SAME_REQUEST_S = 1.0
 """Two signals within a second are one: coreutils' `timeout` signals a process, then its group."""
 
@@ -41,14 +45,19 @@ class Ending:
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
         self._leave: Callable[[], None] = _do_nothing
+        self._say: Callable[[str], None] = _say_nothing
         self._clear: Callable[[], None] = _do_nothing
         self._asked: StoppedError | None = None
 
-    def clears(self, clear: Callable[[], None]) -> None:
-        """From now on there is a live line, which `clear` takes away, from another thread.
+    def of_line(self, say: Callable[[str], None], clear: Callable[[], None]) -> None:
+        """From now on there is a live line. Both are called from another thread.
 
-        Where the process ends at once, nobody else would do so before the last line is said.
+        Args:
+          say: prints above the line.
+          clear: takes the line away. Where the process ends at once, nobody else would do so
+            before the last words.
         """
+        self._say = say
         self._clear = clear
 
     def of(self, stop: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -105,7 +114,10 @@ class Ending:
                 return
             if not signals:
                 return
-            first = min(first, time.monotonic())
+            if first == math.inf:
+                first = time.monotonic()
+                if self._stop:
+                    _within(CLEARS_WITHIN_S, lambda: self._say(ASKED))
             if time.monotonic() - first > SAME_REQUEST_S:
                 self._exit(128 + signals[-1], "ended at once, as asked for the second time")
             here.settimeout(max(0.1, first + STAGE_ENDS_WITHIN_S - time.monotonic()))
@@ -114,8 +126,9 @@ class Ending:
         _within(LEAVES_WITHIN_S, self._leave)
         self._exit(
             UNFINISHED_STAGE,
-            f"stopped on request without the stage that was running: it did not end within "
-            f"{STAGE_ENDS_WITHIN_S:.0f} s; the same command goes on from the last whole checkpoint",
+            f"stopped on request without the stage that was running: it and its checkpoint did not "
+            f"end within {STAGE_ENDS_WITHIN_S:.0f} s; run the same command again to go on from the "
+            "last whole checkpoint",
         )
 
     def _exit(self, code: int, line: str) -> None:
@@ -141,7 +154,7 @@ def cause(error: Exception) -> str:
         )
     return (
         f"error: a bug ended the run: {type(error).__name__}: {words}; please report it with the "
-        "traceback above; the same command goes on from the last whole checkpoint"
+        "traceback above; run the same command again to go on from the last whole checkpoint"
     )
 
 
@@ -154,3 +167,7 @@ def _within(seconds: float, act: Callable[[], None]) -> None:
 
 def _do_nothing() -> None:
     """Before there is a swarm to leave, or a line to take away."""
+
+
+def _say_nothing(text: str) -> None:
+    """Before there is a line to say it above."""

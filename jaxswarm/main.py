@@ -11,6 +11,8 @@ from jaxswarm import memory, readers
 from jaxswarm.ending import BUG, DONE, UNUSABLE, Ending, StoppedError, cause
 from jaxswarm.errors import InputError
 
+AGAIN = "run the same command again to go on"
+
 
 @readers.may_leave()
 def main() -> int:
@@ -21,7 +23,7 @@ def main() -> int:
         with ending.requests():
             finished = _run(ending)
     except StoppedError as request:
-        print(f"stopped on request ({request}) before its first stage; the same command goes on")
+        print(f"stopped on request ({request}) before its first stage; {AGAIN}")
         return DONE
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -30,7 +32,7 @@ def main() -> int:
         traceback.print_exc()
         print(cause(error), file=sys.stderr)
         return BUG
-    print("all rounds are done" if finished else "stopped on request; the same command goes on")
+    print("all rounds are done" if finished else f"stopped on request; {AGAIN}")
     return DONE
 
 

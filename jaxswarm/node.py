@@ -8,6 +8,7 @@ and what it keeps so that a kill loses nothing.
 """
 
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,8 @@ from jaxswarm.swarm.waiting import Gathered, OnWait, Waiting
 Phase = Callable[[str], AbstractContextManager[None]]
 """Shows a phase of the work while its block runs."""
 
-FALLEN_BEHIND = 2
-"""Rounds that a node may miss at the end of its run, and yet has all of them behind it."""
+MAX_DROPPED = 3
+"""Updates in a row that may have no finite gradient. One is an accident of a batch."""
 
 
 class Node:
@@ -54,6 +55,8 @@ class Node:
         )
         self._refused: Counter[str] = Counter()
         self._joined_at = time.monotonic() - parts.metrics.resumed_at_s
+        self._dropped = 0
+        self._is_left_behind = False
         self._stopping = False
         self._evaluations = Evaluations(
             config, parts, self._progress, start.position, lambda: self._stopping
@@ -64,8 +67,7 @@ class Node:
         """Returns True when all rounds are done, False when it was stopped before.
 
         Raises:
-          InputError: the swarm is past all of this node's rounds, and it has not played them; or
-            another end that a person must see to. What was learnt is saved.
+          InputError: an end that a person must see to. What was learnt is saved.
         """
         try:
             return self._run()
@@ -83,8 +85,9 @@ class Node:
             self._parts.exchange.wait_for_peers(
                 position, config.first_peers, config.stage_deadline_s, self._wait
             )
-        fresh = not self._conversation.said(position)
-        position, discussions = self._enter(position, discussions, joining=fresh)
+        if not self._is_done(position):
+            fresh = not self._conversation.said(position)
+            position, discussions = self._enter(position, discussions, joining=fresh)
         while not self._stopping and not self._is_done(position):
             position, discussions = self._play(position, discussions)
         if self._unsaved:
@@ -163,18 +166,41 @@ class Node:
             texts = batches.texts(parts.tokenizer, prompts, rollout)
             return Asked(asked, prompts, rollout, Outcome.of(plan, asked, texts, rollout))
 
-    def _learn(self, asked: Asked, phase: Phase, rewards: np.ndarray | None = None) -> Outcome:
-        """The GRPO step. `rewards`: of the rollout's completions, where not all are one's own."""
+    def _learn(
+        self,
+        asked: Asked,
+        phase: Phase,
+        reward_KxG: np.ndarray | None = None,
+        external_KxG: np.ndarray | None = None,
+    ) -> Outcome:
+        """The GRPO step. The arrays are given where some completions are not one's own."""
         if asked.rollout is None:
             return asked.outcome
         learner = self._parts.learner
         with phase("train"):
-            rewards = asked.outcome.rewards if rewards is None else rewards
+            rewards = asked.outcome.rewards if reward_KxG is None else reward_KxG
             batch = batches.learning_batch(
-                asked.prompts, asked.rollout, rewards, self._config.row_buckets
+                asked.prompts, asked.rollout, rewards, self._config.row_buckets, external_KxG
             )
             learning_rate = learner.learning_rate
-            return asked.outcome.learnt(learner.step(batch), learning_rate, rewards)
+            step = learner.step(batch)
+        self._look_at(float(step.grad_norm))
+        return asked.outcome.learnt(step, learning_rate, rewards)
+
+    def _look_at(self, grad_norm: float) -> None:
+        """Tells of an update that the learner has dropped, and ends a run of nothing else."""
+        if math.isfinite(grad_norm):
+            self._dropped = 0
+            return
+        self._dropped += 1
+        self._progress.say(f"an update was dropped: the norm of its gradient is {grad_norm}")
+        if self._dropped == MAX_DROPPED:
+            raise InputError(
+                "gradients",
+                got=f"{MAX_DROPPED} in a row that are not finite",
+                expected="finite ones; nothing of the others was kept",
+                remedy="lower --config.optimizer.learning_rate; an earlier checkpoint may help too",
+            )
 
     def _meanwhile(self, position: Position) -> OnWait:
         """What is done while a stage waits for its peers: nothing but to say so, or more training.
@@ -245,24 +271,35 @@ class Node:
             target = exchange.target(position, joining=joining)
             if target == position:
                 break
-            has_fallen_behind = 0 < target.round - position.round <= FALLEN_BEHIND
-            if self._is_done(target) and (not has_fallen_behind or position == Position(0, 0)):
-                raise InputError(
-                    "rounds",
-                    got=self._config.rounds,
-                    expected=f"more than {target.round}, which the swarm has behind it",
-                    remedy="set --config.rounds; with 0 it runs until it is stopped",
-                )
+            if self._is_done(target):
+                self._leave_behind(target)
+                break
             where = "ahead" if target > position else "behind"
             self._progress.say(f"the swarm is {where}: going from {position} to {target}")
             if target < position:
                 self._conversation.go_back(target)
             discussions = self._conversation.questions(target.round)
             position, joining = target, False
-            if self._is_done(position):
-                break
             exchange.wait_for(position, self._config.stage_deadline_s, self._wait)
         return position, discussions
+
+    def _leave_behind(self, target: Position) -> None:
+        """The swarm is past this node's last round. No word of others ends a run: it plays on.
+
+        Raises:
+          InputError: it has not played at all, and would have no part in the swarm.
+        """
+        past = f"the swarm is at round {target.round + 1}"
+        if self._next == Position(0, 0):
+            raise InputError(
+                "rounds",
+                got=self._config.rounds,
+                expected=f"more than {target.round}: {past} already",
+                remedy="set --config.rounds; with 0 it runs until it is stopped",
+            )
+        if not self._is_left_behind:
+            self._progress.say(f"{past}, this node's last is {self._config.rounds}: going on alone")
+        self._is_left_behind = True
 
     def _report(
         self, position: Position, outcome: Outcome, gathered: Gathered, external: int = 0

@@ -39,7 +39,7 @@ class Outcome:
         plan: StagePlan,
         asked: Sequence[Discussion],
         texts: Sequence[Sequence[str]],
-        rollout: Rollout,
+        rollout: Rollout[np.ndarray],
     ) -> "Outcome":
         """Scores the texts of a rollout. Rows of the rollout beyond `asked` are fillers."""
         pairs = list(zip(texts, asked, strict=True))
@@ -48,8 +48,8 @@ class Outcome:
             scores=tuple(tuple(plan.score(text, d) for text in group) for group, d in pairs),
             right=np.array([[plan.is_right(text, d) for text in group] for group, d in pairs]),
             formed=np.array([[plan.is_well_formed(text) for text in group] for group in texts]),
-            lengths=np.asarray(rollout.length_QxG)[: len(asked)],
-            ended=np.asarray(rollout.ended_QxG)[: len(asked)],
+            lengths=rollout.length_QxG[: len(asked)],
+            ended=rollout.ended_QxG[: len(asked)],
         )
 
     @staticmethod
@@ -74,7 +74,7 @@ class Asked:
 
     discussions: tuple[Discussion, ...]
     prompts: Prompts
-    rollout: Rollout | None
+    rollout: Rollout[np.ndarray] | None
     """None where no prompt fitted."""
     outcome: Outcome
 

@@ -39,7 +39,7 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(directory))
         status = stack.enter_context(StatusLine(directory))
-        ending.clears(status.close)
+        ending.of_line(status.say, status.close)
         plans, dataset = assemble.plans(config), assemble.data(config)
         assemble.check_data(config, dataset)
         exchange = stack.enter_context(
@@ -80,5 +80,11 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
         node = NODES[config.swarm.mode](node_config, parts, start)
         ending.of(node.stop, exchange.close)
         finished = node.run()
-        summarise(read_reports(directory / METRICS_FILE), finished=finished).write(directory)
+        summary = summarise(read_reports(directory / METRICS_FILE), finished=finished)
+        summary.write(directory)
+        if finished and summary.rounds < config.rounds:
+            status.say(
+                f"played {summary.rounds} whole rounds of {config.rounds}: the swarm was ahead of "
+                "the others"
+            )
     return finished

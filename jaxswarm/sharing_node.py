@@ -42,11 +42,13 @@ class SharingNode(Node):
                 parts.exchange.announce(position, published=True)
             with self._progress.phase("mix"):
                 mixed = self._trade.mix(position.round, asked)
-            outcome = self._learn(mixed.asked, self._progress.phase, mixed.reward_QxG)
+            outcome = self._learn(
+                mixed.asked, self._progress.phase, mixed.reward_QxG, mixed.external_QxG
+            )
         following = Position(position.round + 1, 0)
         self._has_learnt(following)
         gathered = Gathered(outputs, (), parts.exchange.refused(), 0.0)
-        self._report(position, outcome, gathered, mixed.external)
+        self._report(position, outcome, gathered, int(mixed.external_QxG.sum()))
         return self._go_on(following, ())
 
     def _enter(

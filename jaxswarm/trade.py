@@ -7,7 +7,7 @@ its own rewards. It gives out as many completions of each question as it would t
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,8 +43,8 @@ class Mixed:
     """With the rollout to learn from. Its outcome is that of one's own completions alone."""
     reward_QxG: np.ndarray
     """Of the completions in the rollout."""
-    external: int
-    """How many of them are of peers."""
+    external_QxG: np.ndarray
+    """Bool: a peer's."""
 
 
 class Trade:
@@ -136,18 +136,17 @@ class Trade:
     def mix(self, round_index: int, asked: Asked) -> Mixed:
         """Puts peers' completions, drawn by lot, in the place of the last of one's own groups."""
         own = asked.outcome.rewards
+        reward_QxG, external_QxG = own.copy(), np.zeros(own.shape, bool)
         if asked.rollout is None:
-            return Mixed(asked, own, 0)
-        rollout = _copy(asked.rollout)
-        reward_QxG, external = own.copy(), 0
+            return Mixed(asked, reward_QxG, external_QxG)
+        rollout = Rollout(*(array.copy() for array in asked.rollout))
         lots = np.random.default_rng([self._config.seed, round_index])
         for q, discussion in enumerate(asked.discussions):
             taken = self._take(discussion.question.id, lots)
             for g, (ids, reward) in enumerate(taken, self._config.group - len(taken)):
                 _put(rollout, (q, g), ids)
-                reward_QxG[q, g] = reward
-            external += len(taken)
-        return Mixed(replace(asked, rollout=rollout), reward_QxG, external)
+                reward_QxG[q, g], external_QxG[q, g] = reward, True
+        return Mixed(replace(asked, rollout=rollout), reward_QxG, external_QxG)
 
     def _take(self, question: str, lots: np.random.Generator) -> list[tuple[list[int], float]]:
         """Tokens and rewards of some of the peers' completions of a question, offered once."""
@@ -167,17 +166,10 @@ class Trade:
         return fault(reply, self._questions, self._config.max_peer_chars)
 
 
-def _copy(rollout: Rollout) -> Rollout:
-    """On the host, to be changed in place."""
-    return Rollout(*(np.array(array) for array in rollout))  # pyright: ignore[reportArgumentType]
-
-
-def _put(rollout: Rollout, at: tuple[int, int], ids: list[int]) -> None:
-    """A completion that another model drew, whose probabilities are not known."""
-    row: Any = (*at, slice(len(ids)))
-    arrays: Any = rollout
-    arrays.token_QxGxC[at] = 0
-    arrays.token_QxGxC[row] = ids
-    arrays.logprob_QxGxC[at] = np.nan
-    arrays.length_QxG[at] = len(ids)
-    arrays.ended_QxG[at] = True
+def _put(rollout: Rollout[np.ndarray], at: tuple[int, int], ids: list[int]) -> None:
+    """A completion that another model drew, with probabilities that are not known, in its place."""
+    rollout.token_QxGxC[at] = 0
+    rollout.token_QxGxC[at][: len(ids)] = ids
+    rollout.logprob_QxGxC[at] = 0
+    rollout.length_QxG[at] = len(ids)
+    rollout.ended_QxG[at] = True

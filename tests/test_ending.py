@@ -44,7 +44,7 @@ def main():
     ending_module.STAGE_ENDS_WITHIN_S = {stage_ends_within_s}
     ending = ending_module.Ending()
     with ending.requests(), StatusLine(Path(sys.argv[1])) as line:
-        ending.clears(line.close)
+        ending.of_line(line.say, line.close)
         ending.of(lambda: None, lambda: None)
         line.update(status_of("node-0", Position(0, 0), 1))
         while True:
@@ -75,6 +75,7 @@ def test_ended_at_once_the_live_line_is_gone_and_the_cause_is_the_last_line(
         window.until(lambda: "generate" in window.shown)
         ask_twice(window.process)
         assert window.end() == code, window.shown
+    assert window.shown.count("stopping after this stage, in at most 22 s") == 1
     cursor, erased = "\x1b[?25h", "\r\x1b[1A\x1b[2K"
     before, line = window.shown.rsplit(cursor + erased, 1)
     assert "\x1b[?25l" in before, "it was hidden"

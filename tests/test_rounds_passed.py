@@ -7,6 +7,7 @@ from jaxswarm.errors import InputError
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.node import Node
 from jaxswarm.records import STAGES, Position, StageOutput
+from jaxswarm.report.journal import JOURNAL_FILE
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 from tests.playing import after_publishing, config_of, one_device, play, reports
 
@@ -49,15 +50,16 @@ def test_a_node_whose_rounds_the_swarm_has_behind_it_does_not_say_that_they_are_
     config.evaluation.questions = 0
     hub = Hub()
     two_others(hub, Position(9, 0))
-    with pytest.raises(InputError, match=r"rounds: got 2; expected more than 9.*--config\.rounds"):
+    with pytest.raises(
+        InputError,
+        match=r"rounds: got 2; expected more than 9: .* round 10 already.*--config\.rounds",
+    ):
         play(config, LocalExchange(hub, "ann"))
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
 @pytest.mark.faults
-def test_a_node_that_the_swarm_leaves_far_behind_keeps_what_it_has_learnt_and_claims_no_end(
-    tmp_path,
-):
+def test_a_node_that_the_swarm_leaves_behind_plays_its_last_rounds_alone(tmp_path, capfd):
     config = config_of(tmp_path, rounds=5)
     config.evaluation.questions = 0
     config.output.checkpoint_stages = 99
@@ -70,12 +72,41 @@ def test_a_node_that_the_swarm_leaves_far_behind_keeps_what_it_has_learnt_and_cl
             other.announce(at, published=False)
 
     after_publishing(exchange, far_ahead)
-    with pytest.raises(InputError, match=r"rounds: got 5; expected more than 9"):
-        play(config, exchange)
-
-    assert play(config, LocalExchange(Hub(), "ann")), "alone it goes on"
+    assert play(config, exchange)
     played = [report.position for report in reports(tmp_path).stages]
     assert played == [Position(r, s) for r in range(5) for s in range(len(STAGES))]
+    said = "the swarm is at round 10, this node's last is 5: going on alone"
+    assert capfd.readouterr().out.count(said) == 1
+
+
+def test_a_newcomer_that_waits_for_a_round_and_is_then_left_behind_claims_no_end(tmp_path):
+    config = config_of(tmp_path, rounds=5)
+    config.evaluation.questions = 0
+    hub = Hub()
+    others, exchange = two_others(hub, Position(3, 1)), LocalExchange(hub, "ann")
+
+    def run_away(*_) -> None:
+        for other in others:
+            other.announce(Position(5, 0), published=True)
+
+    exchange.wait_for = run_away
+    with pytest.raises(InputError, match=r"rounds: got 5; expected more than 6"):
+        play(config, exchange)
+
+
+@pytest.mark.parametrize("at", [Position(9, 0), Position(0, 1)], ids=str)
+def test_a_run_that_is_over_is_over_wherever_the_swarm_is(tmp_path, at):
+    """Also after a kill between its last save and the end of its last evaluation."""
+    config = config_of(tmp_path, rounds=1)
+    assert play(config, LocalExchange(Hub(), "ann"))
+    held_out = reports(tmp_path).held_out
+    journal = (tmp_path / JOURNAL_FILE).read_text()
+    hub = Hub()
+    two_others(hub, at)
+    assert play(config, LocalExchange(hub, "ann"))
+    assert (tmp_path / JOURNAL_FILE).read_text() == journal
+    assert [report.rounds for report in reports(tmp_path).held_out] == [0, 1]
+    assert reports(tmp_path).held_out == held_out
 
 
 @pytest.mark.faults

@@ -92,10 +92,9 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
     assert offered(tmp_path) == [("ben", Position(7, 0), [good, bad])], "as many as it takes"
     assert journal(tmp_path, "ann").heard == frozenset(), "no restart reads it into memory"
 
-    logprob = np.asarray(batches[0].logprob_QxGxC)
-    assert np.isnan(logprob[0, -EXTERNAL:, 0]).all()
-    assert np.isfinite(logprob[0, :-EXTERNAL]).all()
-    assert np.isfinite(logprob[1:]).all()
+    external = np.zeros_like(batches[0].external_QxG)
+    external[0, -EXTERNAL:] = True
+    np.testing.assert_array_equal(batches[0].external_QxG, external)
     tokens = assemble.tokenizer(assemble.model_source(config)).encode_completions([good, bad])
     rewards = []
     for row, length, reward in zip(
@@ -109,7 +108,7 @@ def test_it_learns_from_a_peer_s_completions_in_its_own_group_and_waits_for_nobo
     assert all(reward == (3.5 if is_good else pytest.approx(0.25)) for is_good, reward in rewards)
 
     advantage = grpo.advantages(batches[0].reward_QxG, "group")
-    teaches = np.asarray(grpo.teaches(batches[0].logprob_QxGxC, advantage))
+    teaches = np.asarray(grpo.teaches(batches[0].external_QxG, advantage))
     assert teaches[0, -EXTERNAL:].tolist() == [is_good for is_good, _ in rewards]
     assert teaches[0, :-EXTERNAL].all()
 

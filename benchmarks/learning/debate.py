@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from benchmarks.learning.measures import Ask, Reader, majority
+from benchmarks.learning.measures import Reader, majority
+from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.parts import NodeConfig
 from jaxswarm.records import STAGES, Discussion, Position, Question, Stage, StageOutput
@@ -32,7 +33,7 @@ class Debate:
 
 def debate(
     reader: Reader,
-    asks: Sequence[Ask],
+    asks: Sequence[Generate],
     plans: Mapping[Stage, StagePlan],
     config: NodeConfig,
     questions: Sequence[Question],

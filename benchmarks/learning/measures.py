@@ -4,14 +4,14 @@ No measure chooses by gold: a majority is that of final numbers, the earliest of
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxswarm import batches
 from jaxswarm.held_out import EvaluationConfig
-from jaxswarm.learner.generate import Rollout
+from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.sampling import GREEDY, Sampling
 from jaxswarm.records import Discussion, Question
 from jaxswarm.stages.answers import final_answer
@@ -20,9 +20,6 @@ from jaxswarm.tokenizer import Tokenizer
 
 SAMPLES = 8
 """Completions of each question at temperature 1."""
-
-Ask = Callable[..., Rollout]
-"""`jaxswarm.learner.generator.Generate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Reader:
 
     def ask(
         self,
-        ask: Ask,
+        ask: Generate,
         plan: StagePlan,
         discussions: Sequence[Discussion],
         sampling: Sampling,
@@ -122,7 +119,7 @@ class Full:
     """Mean tokens of a sampled reply."""
 
 
-def quick(reader: Reader, ask: Ask, plan: StagePlan, questions: Sequence[Question]) -> Quick:
+def quick(reader: Reader, ask: Generate, plan: StagePlan, questions: Sequence[Question]) -> Quick:
     """Cheap enough for a point of a curve."""
     discussions = [Discussion(question) for question in questions]
     replies = reader.ask(ask, plan, discussions, GREEDY, 1, 0)
@@ -137,7 +134,7 @@ def quick(reader: Reader, ask: Ask, plan: StagePlan, questions: Sequence[Questio
 
 def full(
     reader: Reader,
-    ask: Ask,
+    ask: Generate,
     plan: StagePlan,
     exam: Exam,
     seed: int,

@@ -41,7 +41,7 @@ TRUNCATION = 2.0
 class Offer(NamedTuple):
     """What a node offers of a round: all of its completions, by question."""
 
-    rollout: Rollout
+    rollout: Rollout[np.ndarray]
     texts: list[list[str]]
 
 
@@ -69,7 +69,7 @@ class Pool:
         self._all_here.abort()
 
 
-LogProbs = Callable[[Any, Batch], np.ndarray]
+LogProbs = Callable[[Any, Batch[np.ndarray]], np.ndarray]
 
 
 def own_logprobs(
@@ -93,23 +93,16 @@ def own_logprobs(
     return lambda params, batch: np.asarray(program(params, batch))
 
 
-def corrected(batch: Batch, own: np.ndarray, first_external: int) -> Batch:
+def corrected(batch: Batch[np.ndarray], own: np.ndarray, first_external: int) -> Batch[np.ndarray]:
     """The batch with π_old of the external completions such that the ratio is the weight."""
-    logprob = np.array(batch.logprob_QxGxC)
+    logprob = batch.logprob_QxGxC.copy()
     ours, theirs = own[:, first_external:], logprob[:, first_external:]
     log_weight = np.minimum(ours - theirs, np.log(TRUNCATION))
     logprob[:, first_external:] = ours - log_weight
-    return batch._replace(logprob_QxGxC=logprob)  # pyright: ignore[reportArgumentType]
+    return batch._replace(logprob_QxGxC=logprob)
 
 
-def of_other_models(batch: Batch, first_external: int) -> Batch:
-    """The batch with the probabilities of the external completions unknown."""
-    logprob = np.array(batch.logprob_QxGxC)
-    logprob[:, first_external:] = np.nan
-    return batch._replace(logprob_QxGxC=logprob)  # pyright: ignore[reportArgumentType]
-
-
-def _rollout(arrays: Iterable[Any]) -> Rollout:
+def _rollout(arrays: Iterable[np.ndarray]) -> Rollout[np.ndarray]:
     """Of arrays on the host, in the order of its fields."""
     return Rollout(*arrays)
 
@@ -180,11 +173,16 @@ class LockstepNode:
         if self._external:
             rollout, texts = self._mix(index, Offer(rollout, texts), offers)
         outcome = Outcome.of(self._plan, asked, texts, rollout)
-        batch = batches.learning_batch(prompts, rollout, outcome.rewards, config.row_buckets)
         local = config.group - self._external
-        if self._logprobs is None:
-            batch = of_other_models(batch, local)
-        else:
+        is_external = np.arange(config.group) >= local
+        batch = batches.learning_batch(
+            prompts,
+            rollout,
+            outcome.rewards,
+            config.row_buckets,
+            is_external if self._logprobs is None else None,
+        )
+        if self._logprobs is not None:
             own = self._logprobs(self._learner.state.params, batch)
             batch = corrected(batch, own, local)
         self._learner.step(batch)

@@ -36,7 +36,7 @@ class Twin(Learner):
 
     def generate(
         self, prompt_QxP: np.ndarray, length_Q: np.ndarray, *, seed: int, **static: Any
-    ) -> Rollout:
+    ) -> Rollout[np.ndarray]:
         """As a learner's; the tokens count. To measure, not to learn, use `ask`."""
         rollout = self.ask(prompt_QxP, length_Q, seed=seed, **static)
         self._drawn += int(np.sum(rollout.length_QxG))
@@ -44,11 +44,11 @@ class Twin(Learner):
 
     def ask(
         self, prompt_QxP: np.ndarray, length_Q: np.ndarray, *, seed: int, **static: Any
-    ) -> Rollout:
+    ) -> Rollout[np.ndarray]:
         """Completions that count in nothing."""
         return super().generate(prompt_QxP, length_Q, seed=seed, **static)
 
-    def step(self, batch: Batch) -> StepMetrics:
+    def step(self, batch: Batch[np.ndarray]) -> StepMetrics:
         """As a learner's; what it took is in `spent`."""
         metrics = super().step(batch)
         groups = batch.reward_QxG[np.asarray(batch.length_QxG).max(axis=1) > 0]

@@ -38,7 +38,7 @@ def ours(work: Work) -> Measured:
     reward_QxG = np.array(work.rewards(), np.float32)
     buckets = () if work.is_even else tuple(np.arange(1, work.group, 0.25))
 
-    def generate(budget_QxG: np.ndarray = budget_QxG) -> Rollout:
+    def generate(budget_QxG: np.ndarray = budget_QxG) -> Rollout[np.ndarray]:
         return learner.generate(
             prompt_QxP,
             length_Q,
@@ -50,17 +50,17 @@ def ours(work: Work) -> Measured:
             budget_QxG=budget_QxG,
         )
 
-    def train(rollout: Rollout, buckets: tuple[float, ...] = buckets) -> None:
-        length_QxG = np.asarray(rollout.length_QxG)
+    def train(rollout: Rollout[np.ndarray], buckets: tuple[float, ...] = buckets) -> None:
         learner.step(
             Batch(
-                prompt_QxP,  # pyright: ignore[reportArgumentType]
-                length_Q,  # pyright: ignore[reportArgumentType]
+                prompt_QxP,
+                length_Q,
                 rollout.token_QxGxC,
                 rollout.length_QxG,
                 rollout.logprob_QxGxC,
-                reward_QxG,  # pyright: ignore[reportArgumentType]
-                pack(length_QxG, work.limit, buckets),
+                reward_QxG,
+                np.zeros_like(reward_QxG, bool),
+                pack(rollout.length_QxG, work.limit, buckets),
             )
         )
 
@@ -96,7 +96,9 @@ def _settle() -> None:
 
 
 def _in_turns(
-    repeats: int, ways: Mapping[str, Callable[[Rollout], None]], rollout: Rollout
+    repeats: int,
+    ways: Mapping[str, Callable[[Rollout[np.ndarray]], None]],
+    rollout: Rollout[np.ndarray],
 ) -> dict[str, list[float]]:
     """Seconds of each way to learn from the same completions."""
     seconds: dict[str, list[float]] = {way: [] for way in ways}

@@ -1,11 +1,12 @@
 """Completions for a batch of prompt groups: one prompt pass, then a loop, the cache in place."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxswarm.learner.arrays import A
 from jaxswarm.learner.profile import DECODE, PROMPT, SAMPLE
 from jaxswarm.learner.sampling import Sampling, sample
 from jaxswarm.model.attention import KeyValues
@@ -22,16 +23,16 @@ CACHE_SIZES = 4
 """At most so many sizes has a cache: each is a loop to compile."""
 
 
-class Rollout(NamedTuple):
+class Rollout(NamedTuple, Generic[A]):
     """G completions of each question. Entries past a row's length are 0."""
 
-    token_QxGxC: jax.Array
+    token_QxGxC: A
     """int32, without the prompt; the stop token included."""
-    length_QxG: jax.Array
+    length_QxG: A
     """int32, the stop token included."""
-    logprob_QxGxC: jax.Array
+    logprob_QxGxC: A
     """float32, of each token under the distribution it was drawn from."""
-    ended_QxG: jax.Array
+    ended_QxG: A
     """bool: a stop token was drawn. False: cut at the limit."""
 
 
@@ -41,7 +42,7 @@ class _Decoding(NamedTuple):
     step: jax.Array
     cache: Cache
     last_QxG: jax.Array
-    rollout: Rollout
+    rollout: Rollout[jax.Array]
 
 
 def split_last(prompt_QxP: jax.Array, length_Q: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -97,7 +98,7 @@ def generate(
     limit: int,
     sampling: Sampling,
     stop_tokens: tuple[int, ...],
-) -> Rollout:
+) -> Rollout[jax.Array]:
     """Draws G completions of each prompt.
 
     Args:

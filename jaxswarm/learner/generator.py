@@ -28,7 +28,7 @@ class Generate(Protocol):
         sampling: Sampling,
         stop_tokens: tuple[int, ...],
         budget_QxG: np.ndarray | None = None,
-    ) -> Rollout:
+    ) -> Rollout[np.ndarray]:
         """`budget_QxG`: where not every row of the group may have `limit` tokens."""
         ...
 
@@ -59,7 +59,7 @@ class Generator:
         limit: int,
         budget_QxG: np.ndarray | None = None,
         **static: Any,
-    ) -> Rollout:
+    ) -> Rollout[np.ndarray]:
         """See `Generate`. `params`: placed by `param_shardings` on the mesh."""
         if budget_QxG is None:
             budget_QxG = np.full((len(prompt_QxP), group), limit, np.int32)
@@ -85,7 +85,7 @@ def _generate(
     budget_QxG: jax.Array,
     key: jax.Array,
     **static: Any,
-) -> Rollout:
+) -> Rollout[jax.Array]:
     model = nnx.merge(graph, gathered(qwen2.cast(params, dtype)))
     are_copies = any(leaf.dtype != dtype for leaf in jax.tree.leaves(params))
     if are_copies and ways_along("heads", model.config.num_heads) == 1:

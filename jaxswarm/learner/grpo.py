@@ -18,8 +18,8 @@ as in DeepSeekMath (arXiv 2402.03300, its eq. 3 and 4; Dᵢₜ is the "k3" estim
     dr_grpo    1 / (N · limit)           a constant: no bias by length          Dr. GRPO
     dapo       1 / Σⱼ|oⱼ|                mean over all tokens of the batch      DAPO
 
-Completions of other models can stand in a group; what they drew with is not known, and their π_old
-is NaN. Those better than their group's mean are learnt from with ρ = 1 at each update: a likelihood
+Completions of other models can stand in a group; with what probability they were drawn is not
+known. Those better than their group's mean are learnt from with ρ = 1 at each update: a likelihood
 ratio would weigh least what this model does not know yet. The others count in the mean and the
 scale of rewards alone, and neither in N nor in |oⱼ|: to push down what this model would not say
 drives it anywhere.
@@ -84,12 +84,14 @@ def token_weights(length_QxG: jax.Array, width: int, limit: int, loss: str) -> j
     return mask_QxGxC / jnp.maximum(jnp.sum(length_QxG), 1)
 
 
-def teaches(old_logprob_QxGxC: jax.Array, advantage_QxG: jax.Array) -> jax.Array:
+def teaches(external_QxG: jax.Array, advantage_QxG: jax.Array) -> jax.Array:
     """[Q, G] bool: the completion has a part in the loss. False for worse ones of other models.
 
-    NaN stands for their probabilities, all along the completion or up to its end.
+    Args:
+      external_QxG: bool, another model drew the completion.
+      advantage_QxG: from `advantages`.
     """
-    return ~jnp.any(jnp.isnan(old_logprob_QxGxC), axis=-1) | (advantage_QxG > 0)
+    return ~external_QxG | (advantage_QxG > 0)
 
 
 class TokenLoss(NamedTuple):
@@ -107,16 +109,28 @@ def token_loss(
     old_logprob_QxGxC: jax.Array,
     reference_logprob_QxGxC: jax.Array | None,
     advantage_QxG: jax.Array,
+    external_QxG: jax.Array,
     *,
     eps_low: float,
     eps_high: float,
     beta: float,
 ) -> TokenLoss:
-    """ℓᵢₜ and what it is made of. Without a reference β must be 0. π_old may be NaN: ρ is 1."""
+    """ℓᵢₜ and what it is made of. Without a reference β must be 0.
+
+    Args:
+      logprob_QxGxC: log π, the only argument that has a gradient.
+      old_logprob_QxGxC: log π_old; not read where `external_QxG`.
+      reference_logprob_QxGxC: log π_ref.
+      advantage_QxG: from `advantages`.
+      external_QxG: bool, another model drew the completion: ρ is 1.
+      eps_low: the ratio is clipped below 1 - eps_low.
+      eps_high: and above 1 + eps_high.
+      beta: β.
+    """
     assert reference_logprob_QxGxC is not None or beta == 0
     advantage = advantage_QxG[..., None]
     now_QxGxC = jax.lax.stop_gradient(logprob_QxGxC)
-    old_QxGxC = jnp.where(jnp.isnan(old_logprob_QxGxC), now_QxGxC, old_logprob_QxGxC)
+    old_QxGxC = jnp.where(external_QxG[..., None], now_QxGxC, old_logprob_QxGxC)
     ratio = jnp.exp(logprob_QxGxC - old_QxGxC)
     plain = ratio * advantage
     bounded = jnp.clip(ratio, 1 - eps_low, 1 + eps_high) * advantage

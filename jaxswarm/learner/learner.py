@@ -74,7 +74,7 @@ class Learner:
         sampling: Sampling,
         stop_tokens: tuple[int, ...],
         budget_QxG: np.ndarray | None = None,
-    ) -> Rollout:
+    ) -> Rollout[np.ndarray]:
         """`jaxswarm.learner.generate.generate` with the present parameters; arrays on the host."""
         return self._generate(
             self.state.params,
@@ -88,7 +88,7 @@ class Learner:
             budget_QxG=budget_QxG,
         )
 
-    def step(self, batch: Batch) -> StepMetrics:
+    def step(self, batch: Batch[np.ndarray]) -> StepMetrics:
         """Learns from one batch of host arrays; the metrics are on the host."""
         with jax.set_mesh(self._mesh):
             placed = jax.tree.map(partial(place_questions, mesh=self._mesh), batch)

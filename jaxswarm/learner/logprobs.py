@@ -14,7 +14,7 @@ def completion_logprobs(
     prompt_QxP: jax.Array,
     prompt_length_Q: jax.Array,
     token_QxGxC: jax.Array,
-    packing: Packing | None = None,
+    packing: Packing[jax.Array] | None = None,
     *,
     temperature: float,
     vocab_slice: int,

@@ -22,11 +22,12 @@ class Rows(NamedTuple):
     token_QxGxC: jax.Array
     old_logprob_QxGxC: jax.Array
     advantage_QxG: jax.Array
+    external_QxG: jax.Array
     weight_QxGxC: jax.Array
     share_QxGxC: jax.Array
     """1 / tokens of the whole batch that have a part in the loss, 0 for all others: for means of
     metrics."""
-    packing: Packing | None
+    packing: Packing[jax.Array] | None
 
 
 _OF_QUESTION = ("prompt_QxP", "prompt_length_Q", "learnt_Q")

@@ -7,22 +7,25 @@ itself alone.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
-import jax
 import numpy as np
 
+from jaxswarm.learner.arrays import A
 
-class Packing(NamedTuple):
+
+class Packing(NamedTuple, Generic[A]):
     """Where each token lies. R rows of S slots hold the G completions of a question."""
 
-    source_QxRxS: jax.Array
+    source_QxRxS: A
     """int32: which token g * C + t of the question lies in a slot; -1: none."""
-    first_QxG: jax.Array
+    first_QxG: A
     """int32: the slot r * S + s that a completion begins at."""
 
 
-def pack(length_QxG: np.ndarray, limit: int, buckets: Sequence[float]) -> Packing | None:
+def pack(
+    length_QxG: np.ndarray, limit: int, buckets: Sequence[float]
+) -> Packing[np.ndarray] | None:
     """Packs the completions of each question, the longest first, into the first row that has room.
 
     Args:
@@ -48,7 +51,7 @@ def _lay_out(
     limit: int,
     placed: Sequence[tuple[Sequence[int], Sequence[int]]],
     shape: tuple[int, int],
-) -> Packing:
+) -> Packing[np.ndarray]:
     """`placed`: of each question, its completions' rows and starts. `shape`: rows and slots."""
     Q, G = length_QxG.shape
     source_QxRxS = np.full((Q, *shape), -1, np.int32)
@@ -58,7 +61,7 @@ def _lay_out(
         for g, (row, start) in enumerate(zip(row_G, start_G, strict=True)):
             tokens = np.arange(length_QxG[q, g])
             source_QxRxS[q, row, start + tokens] = g * limit + tokens
-    return Packing(source_QxRxS, first_QxG)  # pyright: ignore[reportArgumentType]
+    return Packing(source_QxRxS, first_QxG)
 
 
 def _first_fit(length_G: np.ndarray, slots: int) -> tuple[list[int], list[int]]:

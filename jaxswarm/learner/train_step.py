@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxswarm.errors import InputError
 from jaxswarm.learner import grpo, micro_batches
+from jaxswarm.learner.arrays import A
 from jaxswarm.learner.logprobs import completion_logprobs
 from jaxswarm.learner.micro_batches import Pieces, Rows
 from jaxswarm.learner.packing import Packing
@@ -76,17 +77,24 @@ class TrainState(NamedTuple):
     """Optimizer updates done."""
 
 
-class Batch(NamedTuple):
-    """A rollout with its rewards, on the host or on the devices."""
+class Batch(NamedTuple, Generic[A]):
+    """A rollout with its rewards."""
 
-    prompt_QxP: jax.Array
-    prompt_length_Q: jax.Array
-    token_QxGxC: jax.Array
-    length_QxG: jax.Array
-    logprob_QxGxC: jax.Array
-    """The sampler's; NaN all along a completion that another model drew."""
-    reward_QxG: jax.Array
-    packing: Packing | None = None
+    prompt_QxP: A
+    """int32, padded at the right."""
+    prompt_length_Q: A
+    """int32, at least 1."""
+    token_QxGxC: A
+    """int32; what stands past a completion's length is not learnt from."""
+    length_QxG: A
+    """int32; 0 for a row that only fills up the batch."""
+    logprob_QxGxC: A
+    """float32, the sampler's; not read of a completion that another model drew."""
+    reward_QxG: A
+    """float32."""
+    external_QxG: A
+    """bool: another model drew the completion."""
+    packing: Packing[A] | None = None
     """Of the completions into fewer rows, for the passes that learn. Only where micro-batches cut
     no group."""
 
@@ -105,7 +113,7 @@ class StepMetrics(NamedTuple):
     """Mean |log-prob here - the sampler's| over the tokens that it drew, 0 where it drew none: on a
     first update, what the two programs differ by."""
     grad_norm: jax.Array
-    """Before the clip."""
+    """Before the clip. Not finite: the update was dropped."""
 
 
 def train_step(
@@ -114,9 +122,9 @@ def train_step(
     config: GRPOConfig,
     state: TrainState,
     reference: nnx.State | None,
-    batch: Batch,
+    batch: Batch[jax.Array],
 ) -> tuple[TrainState, StepMetrics]:
-    """Learns from one batch.
+    """Learns from one batch. An update whose gradient is not finite changes nothing.
 
     Args:
       graph: the model's structure, from `nnx.split`.
@@ -140,10 +148,13 @@ def train_step(
         with jax.named_scope(OPTIMIZER):
             changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, changes)
+            grad_norm = optax.global_norm(grads)
+            learnt = TrainState(params, opt_state, state.step + 1)
+            state = jax.tree.map(partial(jnp.where, jnp.isfinite(grad_norm)), learnt, state)
             metrics = metrics._replace(
-                grad_norm=optax.global_norm(grads), sampler_gap=metrics.sampler_gap * all_per_own
+                grad_norm=grad_norm, sampler_gap=metrics.sampler_gap * all_per_own
             )
-        return TrainState(params, opt_state, state.step + 1), metrics
+        return state, metrics
 
     if config.updates == 1:
         return update(state, None)
@@ -151,11 +162,11 @@ def train_step(
     return state, jax.tree.map(lambda values: values[-1], metrics)
 
 
-def _rows(config: GRPOConfig, batch: Batch) -> Rows:
+def _rows(config: GRPOConfig, batch: Batch[jax.Array]) -> Rows:
     """What of a batch stays the same over all updates on it."""
     C = batch.token_QxGxC.shape[-1]
     advantage_QxG = grpo.advantages(batch.reward_QxG, config.advantage_scale, batch.length_QxG > 0)
-    teaches_QxG = grpo.teaches(batch.logprob_QxGxC, advantage_QxG)
+    teaches_QxG = grpo.teaches(batch.external_QxG, advantage_QxG)
     length_QxG = jnp.where(teaches_QxG, batch.length_QxG, 0)
     # Without a reference to stay near, a group without variance teaches nothing.
     learnt_Q = (config.beta > 0) | ~grpo.is_uniform(batch.reward_QxG)
@@ -167,6 +178,7 @@ def _rows(config: GRPOConfig, batch: Batch) -> Rows:
         batch.token_QxGxC,
         batch.logprob_QxGxC,
         advantage_QxG,
+        batch.external_QxG,
         grpo.token_weights(length_QxG, C, config.limit, config.loss),
         grpo.token_weights(learnt_length_QxG, C, config.limit, "dapo"),
         batch.packing,
@@ -179,7 +191,7 @@ def _all_per_own(rows: Rows) -> jax.Array:
     It makes a mean over the first, with zeros for the others, one over the second.
     """
     has_part_QxGxC = rows.share_QxGxC > 0
-    own_QxGxC = has_part_QxGxC & ~jnp.isnan(rows.old_logprob_QxGxC)
+    own_QxGxC = has_part_QxGxC & ~rows.external_QxG[..., None]
     return jnp.sum(has_part_QxGxC) / jnp.maximum(jnp.sum(own_QxGxC), 1)
 
 
@@ -218,11 +230,15 @@ def _loss(
         rows.old_logprob_QxGxC,
         reference_logprob,
         rows.advantage_QxG,
+        rows.external_QxG,
         eps_low=config.eps_low,
         eps_high=config.eps_high,
         beta=config.beta,
     )
     total = jnp.sum(rows.weight_QxGxC * token.loss)
+
+    gap_QxGxC = jnp.abs(logprob - rows.old_logprob_QxGxC)
+    own_gap_QxGxC = jnp.where(rows.external_QxG[..., None], 0.0, gap_QxGxC)
 
     def mean(values: jax.Array) -> jax.Array:
         return jnp.sum(rows.share_QxGxC * values)
@@ -232,7 +248,7 @@ def _loss(
         kl=mean(token.kl),
         clip_fraction=mean(token.clipped),
         entropy=mean(entropy),
-        sampler_gap=jnp.nansum(rows.share_QxGxC * jnp.abs(logprob - rows.old_logprob_QxGxC)),
+        sampler_gap=mean(own_gap_QxGxC),
         grad_norm=jnp.float32(0),
     )
 

@@ -21,7 +21,8 @@ class Agreement:
         self._uplink = uplink
         self._on_event = on_event
         told, met = uplink.told_of, uplink.met_before
-        came_back = uplink.agreed_before == manifest.mark(own) and told <= met
+        is_known = not told or bool(told & met)
+        came_back = uplink.agreed_before == manifest.mark(own) and is_known
         self.is_settled = came_back or not told | met
         self._has_told = False
 
@@ -46,9 +47,11 @@ class Agreement:
 
     def _deciding(self, heard: Sequence[tuple[str, Fields]]) -> list[Fields]:
         """Those of the initial peers; else of whom this node met before; else, if it is in touch
-        with any of these, all. Strangers alone tell it nothing.
+        with any of these, all. Strangers alone tell it nothing, and one of them never: whom it
+        knows may be still on its way.
         """
         for known in (self._uplink.told_of, self._uplink.met_before):
             if said := [fields for peer, fields in heard if peer in known]:
                 return said
-        return [fields for _, fields in heard] if self._uplink.is_in_touch() else []
+        is_told = self._uplink.is_in_touch() and len(heard) > 1
+        return [fields for _, fields in heard] if is_told else []

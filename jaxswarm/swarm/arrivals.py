@@ -10,7 +10,7 @@ from jaxswarm.swarm import rounds
 from jaxswarm.swarm.waiting import DEFAULTS, Transport
 
 STARTED_OVER = 100
-"""Rounds: more than a checkpoint is ever behind."""
+"""Rounds: a peer that is so much further back has begun a new run. No checkpoint may be older."""
 
 
 def arrived(

@@ -100,7 +100,8 @@ def test_ratios_of_external_tokens_are_truncated_importance_weights_and_own_ones
     own = np.log(np.array([[[0.5, 0.2]], [[0.1, 0.8]]])).reshape(1, 2, 2)
     drawn = np.log(np.array([[[0.4, 0.3]], [[0.4, 0.2]]])).reshape(1, 2, 2)
     nothing = np.zeros(1)
-    batch = sharing.corrected(Batch(nothing, nothing, nothing, nothing, drawn, nothing), own, 1)
+    batch = Batch(nothing, nothing, nothing, nothing, drawn, nothing, nothing)
+    batch = sharing.corrected(batch, own, 1)
     np.testing.assert_array_equal(batch.logprob_QxGxC[:, 0], drawn[:, 0])
     weights = np.exp(own - batch.logprob_QxGxC)[0, 1]
     # 0.1 / 0.4, and 0.8 / 0.2 = 4 cut to 2.

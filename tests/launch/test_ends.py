@@ -11,6 +11,7 @@ import pytest
 from phases import reach
 
 from jaxswarm.ending import DONE, UNFINISHED_STAGE
+from jaxswarm.main import AGAIN
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.rundir import NodeCard
@@ -72,7 +73,7 @@ def test_asked_in_any_phase_it_ends_after_its_stage_with_everything_saved(
     code, took_s = ask(process, number)
     assert code == DONE
     assert took_s < WITHIN_S
-    assert last_line(tmp_path) == "stopped on request; the same command goes on"
+    assert last_line(tmp_path) == f"stopped on request; {AGAIN}"
     if phase != "held-out":
         card = NodeCard.read(tmp_path)
         assert card

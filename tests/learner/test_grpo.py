@@ -72,6 +72,7 @@ def test_the_surrogate_is_clipped_on_the_side_that_would_gain(gap, advantage, lo
         jnp.array([[[-1.0]]]),
         None,
         jnp.array([[advantage]]),
+        jnp.array([[False]]),
         eps_low=0.2,
         eps_high=0.28,
         beta=0.0,
@@ -88,6 +89,7 @@ def test_the_kl_to_the_reference_is_the_k3_estimator_times_beta():
         jnp.array([[[-1.0]]]),
         jnp.array([[[-1.0 + math.log(2)]]]),
         jnp.array([[0.0]]),
+        jnp.array([[False]]),
         eps_low=0.2,
         eps_high=0.2,
         beta=0.1,
@@ -100,9 +102,10 @@ def test_a_token_that_another_model_drew_has_ratio_1_and_its_gradient_is_the_adv
     def loss(logprob):
         return grpo.token_loss(
             logprob,
-            jnp.full((1, 1, 1), jnp.nan),
+            jnp.array([[[-1.0]]]),
             None,
             jnp.array([[2.0]]),
+            jnp.array([[True]]),
             eps_low=0.2,
             eps_high=0.2,
             beta=0.0,
@@ -113,6 +116,6 @@ def test_a_token_that_another_model_drew_has_ratio_1_and_its_gradient_is_the_adv
 
 
 def test_of_other_models_completions_those_above_the_mean_teach():
-    old = jnp.array([[[-1.0], [jnp.nan], [jnp.nan], [jnp.nan]]])
-    taught = grpo.teaches(old, jnp.array([[-1.0, 0.5, 0.0, -0.5]]))
+    external = jnp.array([[False, True, True, True]])
+    taught = grpo.teaches(external, jnp.array([[-1.0, 0.5, 0.0, -0.5]]))
     assert taught.tolist() == [[True, True, False, False]]

@@ -26,11 +26,11 @@ def batch():
     return tiny.batch(tiny.model())
 
 
-def step(split, batch, config, *, optimizer=None, reference=None):
+def step(split, batch, config, *, optimizer=None, reference=None, state=None):
     """One step by gradient descent of rate 1: the change of the parameters is the gradient."""
     graph, params = split
     optimizer = optax.sgd(1.0) if optimizer is None else optimizer
-    state = TrainState(params, optimizer.init(params), jnp.int32(0))
+    state = state or TrainState(params, optimizer.init(params), jnp.int32(0))
     program = jax.jit(
         lambda state, reference, batch: train_step(
             graph, optimizer, config, state, reference, batch
@@ -63,6 +63,7 @@ def plain_loss(params, graph, batch, config, reference):
         batch.logprob_QxGxC,
         None if reference is None else logprob_of(reference),
         grpo.advantages(jnp.asarray(batch.reward_QxG), config.advantage_scale),
+        jnp.asarray(batch.external_QxG),
         eps_low=config.eps_low,
         eps_high=config.eps_high,
         beta=config.beta,
@@ -213,8 +214,8 @@ def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_go
     others = np.arange(4) >= 2
     assert (good & others).any()
     assert (~good & others).any()
-    logprob = np.where(others[:, None], np.nan, batch.logprob_QxGxC)
-    got, metrics = step(split, batch._replace(logprob_QxGxC=logprob), config)
+    external = np.broadcast_to(others, batch.reward_QxG.shape)
+    got, metrics = step(split, batch._replace(external_QxG=external), config)
     logprob = np.where(others[:, None], drawn_now, batch.logprob_QxGxC)
     lengths = np.where(others & ~good, 0, batch.length_QxG)
     fewer, same = step(split, batch._replace(logprob_QxGxC=logprob, length_QxG=lengths), config)
@@ -226,10 +227,24 @@ def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_go
 
 
 def test_where_the_sampler_drew_nothing_its_gap_is_0(split, batch):
-    foreign = batch._replace(logprob_QxGxC=np.full_like(batch.logprob_QxGxC, np.nan))
+    foreign = batch._replace(external_QxG=np.ones_like(batch.external_QxG))
     _, metrics = step(split, foreign, tiny.grpo())
     assert metrics.sampler_gap == 0
     assert metrics.grad_norm > 0
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_an_update_without_a_finite_gradient_changes_nothing_and_the_metrics_tell(
+    split, batch, updates
+):
+    config = tiny.grpo(updates=updates)
+    before, _ = step(split, batch, config)
+    logprob = batch.logprob_QxGxC.copy()
+    logprob[0, 0, 0] = np.nan
+    after, metrics = step(split, batch._replace(logprob_QxGxC=logprob), config, state=before)
+    chex.assert_trees_all_equal(after, before)
+    assert not np.isfinite(metrics.grad_norm)
+    assert not np.isfinite(metrics.sampler_gap)
 
 
 @pytest.mark.parametrize(

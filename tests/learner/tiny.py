@@ -69,7 +69,7 @@ def chosen(logprob_QxGxCxV: jax.Array, token_QxGxC: np.ndarray) -> jax.Array:
     return jnp.take_along_axis(logprob_QxGxCxV, token_QxGxC[..., None], axis=-1)[..., 0]
 
 
-def batch(made: Qwen2, group: int = 4, width: int = 10, seed: int = 1) -> Batch:
+def batch(made: Qwen2, group: int = 4, width: int = 10, seed: int = 1) -> Batch[np.ndarray]:
     """Random completions of random lengths with random rewards, old log-probs a little off."""
     rng = np.random.default_rng(seed)
     token_QxGxC = rng.integers(0, 96, (4, group, width)).astype(np.int32)
@@ -77,4 +77,13 @@ def batch(made: Qwen2, group: int = 4, width: int = 10, seed: int = 1) -> Batch:
     exact = jax.jit(lambda: chosen(plain_logprobs(made, token_QxGxC), token_QxGxC))()
     off = rng.normal(scale=0.2, size=exact.shape).astype(np.float32)
     reward_QxG = rng.normal(size=(4, group)).astype(np.float32)
-    return Batch(PROMPT_QxP, LENGTH_Q, token_QxGxC, length_QxG, np.asarray(exact) + off, reward_QxG)
+    external_QxG = np.zeros((4, group), bool)
+    return Batch(
+        PROMPT_QxP,
+        LENGTH_Q,
+        token_QxGxC,
+        length_QxG,
+        np.asarray(exact) + off,
+        reward_QxG,
+        external_QxG,
+    )

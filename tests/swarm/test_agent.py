@@ -84,7 +84,7 @@ def network() -> Network:
 @pytest.fixture(scope="module")
 def identities(tmp_path_factory: pytest.TempPathFactory) -> list[Identity]:
     directory: Path = tmp_path_factory.mktemp("identities")
-    return [open_identity(directory / name) for name in "abc"]
+    return [open_identity(directory / name) for name in "abcd"]
 
 
 Start = Callable[..., Agent]
@@ -155,7 +155,7 @@ def test_of_two_outputs_the_one_that_comes_in_time_is_read_beside_one_that_does_
     network: Network, identities: list[Identity], start: Start
 ) -> None:
     async def play() -> None:
-        node, b, c = start(0), *identities[1:]
+        node, b, c = start(0), *identities[1:3]
         await store(network, b, ANSWER)
         network.slow.add(await store(network, c, ANSWER))
         assert (await node.read(ANSWER, (b.peer, c.peer), 0.1)).keys() == {b.peer}
@@ -256,10 +256,13 @@ def test_a_node_that_comes_back_to_its_swarm_is_stopped_by_no_other_manifest(
 
     async def play() -> None:
         await beats(start(1, data="lies"))
-        back = start(0, said.append, contacts_path=str(path))
-        await back.refresh()
-        await back.refresh()
-        assert not back.fatal
+        away = (way_to(identities[1]), way_to(identities[3]))
+        for initial_peers in ((), away):
+            said.clear()
+            back = start(0, said.append, contacts_path=str(path), initial_peers=initial_peers)
+            await back.refresh()
+            await back.refresh()
+            assert not back.fatal
         changed = start(2, data="mine", contacts_path=str(path))
         with pytest.raises(InputError, match=r"manifest, field 'data': got 'mine'"):
             await changed.refresh()
@@ -294,6 +297,9 @@ def test_members_of_the_initial_peer_s_swarm_tell_what_it_has_in_common(
         newcomer = start(0, initial_peers=(way_to(identities[2]),))
         network.reached.add(identities[2].peer)
         await beats(start(1, data="theirs"))
+        await newcomer.refresh()
+        assert not newcomer._agreement.is_settled, "the initial peer may be still on its way"
+        await beats(start(3, data="theirs"))
         with pytest.raises(InputError, match=r"expected 'theirs', as the swarm's members have it"):
             await newcomer.refresh()
 
