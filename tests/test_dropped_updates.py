@@ -12,6 +12,8 @@ from tests.playing import config_of, one_device, play, reports
 
 __all__ = ["one_device"]
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def overflow(monkeypatch):

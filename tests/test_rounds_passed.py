@@ -79,6 +79,7 @@ def test_a_node_that_the_swarm_leaves_behind_plays_its_last_rounds_alone(tmp_pat
     assert capfd.readouterr().out.count(said) == 1
 
 
+@pytest.mark.faults
 def test_a_newcomer_that_waits_for_a_round_and_is_then_left_behind_claims_no_end(tmp_path):
     config = config_of(tmp_path, rounds=5)
     config.evaluation.questions = 0
@@ -94,6 +95,7 @@ def test_a_newcomer_that_waits_for_a_round_and_is_then_left_behind_claims_no_end
         play(config, exchange)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("at", [Position(9, 0), Position(0, 1)], ids=str)
 def test_a_run_that_is_over_is_over_wherever_the_swarm_is(tmp_path, at):
     """Also after a kill between its last save and the end of its last evaluation."""
