@@ -47,7 +47,7 @@ def measure(
     python: str = OWN_PYTHON,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """What a side measured; or why it could not, by the last line that it said.
+    """What a side measured; or why it could not, by the last line that it said on stderr.
 
     `environment`: variables that its process is given beside this one's.
     """
@@ -55,17 +55,23 @@ def measure(
     work.write(directory)
     module = f"{side}_peer" if side in PEERS else side  # none has the name of what it imports
     command = [python, "-m", f"benchmarks.sides.{module}", str(directory)]
-    done = subprocess.run(
-        command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False
-    )
+    said = "nothing said"
+    # Else JAX's last line would not be the error, but a note of what it has left out.
+    plain = {"JAX_TRACEBACK_FILTERING": "off"}
+    with subprocess.Popen(
+        command, env=os.environ | plain | environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            sys.stderr.write(line)
+            said = line.strip() or said
     result = directory / f"{module}.json"
-    if done.returncode == 0 and result.exists():
+    if process.returncode == 0 and result.exists():
         figures = json.loads(result.read_text())
         return figures | {"median_s": medians(figures)}
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    if done.returncode < 0:
-        return {"skipped": f"killed by signal {-done.returncode}"}
-    return {"skipped": f"exit code {done.returncode}: {said[-1] if said else 'nothing said'}"}
+    if process.returncode < 0:
+        return {"skipped": f"killed by signal {-process.returncode}"}
+    return {"skipped": f"exit code {process.returncode}: {said}"}
 
 
 def ratio(ours: dict[str, Any], other: dict[str, Any], figure: str) -> float | None:
@@ -79,7 +85,7 @@ def asked_works(flags: argparse.Namespace, directory: Path, *, train: bool) -> l
     return works.works(
         flags.work,
         directory,
-        on_gpu=facts.backend() == "gpu",
+        on_accelerator=facts.backend() != "cpu",
         train=train,
         recompute=flags.recompute,
         repeats=flags.repeats,

@@ -91,7 +91,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str:
-    """With "+" behind it where the checkout differs from that commit. "unknown" without git."""
+    """With "+" behind it where the checkout differs from that commit; "unknown" without one."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -103,7 +103,7 @@ def _commit() -> str:
         head, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain")
     except OSError:
         return "unknown"
-    return head + ("+" if changes else "")
+    return head + ("+" if changes else "") if head else "unknown"
 
 
 if __name__ == "__main__":

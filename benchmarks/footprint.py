@@ -88,7 +88,7 @@ def main() -> None:
         made = works(
             "gpu",
             Path(directory),
-            on_gpu=True,
+            on_accelerator=True,
             train=True,
             recompute=False,
             repeats=1,

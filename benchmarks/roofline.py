@@ -60,8 +60,9 @@ def flops(dtype: str) -> float:
     known = PEAK_FLOPS.get(jax.devices()[0].device_kind)
     if known is not None:
         return known
-    square = jnp.ones((2048, 2048), dtype)
-    return 2 * 2048**3 / best_s(partial(jax.jit(jnp.matmul), square, square), calls=_calls())
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    square = jnp.ones((size, size), dtype)
+    return 2 * size**3 / best_s(partial(jax.jit(jnp.matmul), square, square), calls=_calls())
 
 
 def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> float:

@@ -56,7 +56,7 @@ def works(
     name: str,
     directory: Path,
     *,
-    on_gpu: bool,
+    on_accelerator: bool,
     train: bool,
     recompute: bool,
     repeats: int,
@@ -68,14 +68,14 @@ def works(
     Args:
       name: one of `WORKS`.
       directory: where a model is laid down.
-      on_gpu: which of the two "var" stands for.
+      on_accelerator: which of the two "var" stands for.
       train: whole steps, or completions alone.
       recompute: layers, in the backward pass.
       repeats: timed ones.
       model: as tools.convert_weights takes it; "" for random weights.
       data: GSM8K as --config.data.source takes it; "" for random prompts. Only with a model.
     """
-    size = ("gpu" if on_gpu else "cpu") if name == "var" else name
+    size = ("gpu" if on_accelerator else "cpu") if name == "var" else name
     directory = directory / size
     _lay_down(directory, SHAPES[size], model)
     width, limit, questions = (90, 128, (1,)) if size == "cpu" else (512, 512, (8, 32))

@@ -143,8 +143,12 @@ def optimizer(work: Work) -> OptimizerConfig:
 
 
 def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
-    """On one device, with the weights of the work's model or random ones of its shape."""
-    mesh = make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
+    """With the weights of the work's model or random ones of its shape.
+
+    On one device; of TPUs, of which one may hold too little, on all, with the weights in pieces.
+    """
+    devices = jax.devices() if jax.default_backend() == "tpu" else jax.devices()[:1]
+    mesh = make_mesh(data=1, fsdp=-1, tensor=1, devices=devices)
     directory = Path(work.model)
     if (directory / "model.safetensors").exists():
         source = open_source(work.model)

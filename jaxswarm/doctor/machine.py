@@ -125,11 +125,20 @@ def memory_needed(config: Config, model: ModelConfig, mesh: Mesh, dtype: str) ->
     cut_into = pieces(grpo.micro_batches, config.stages.questions, ways)
     asked, rows = questions / cut_into.by_question, questions * grpo.group / cut_into.count
     logits = 2 * 4 * rows * C * min(grpo.vocab_slice, model.vocab_size)
-    kept = (asked * P + rows * C) * model.num_layers * model.hidden_size * width
+    tokens = asked * P + rows * C
+    layers, of_layer = model.num_layers, _of_layer(model)
+    of_token = layers * model.hidden_size + of_layer if grpo.remat else layers * of_layer
+    kept = tokens * of_token * width
     # The gradients so far, where pieces are added up, and those of a piece.
     gradients = (4 + copy + (4 if cut_into.count > 1 else 0)) * of_weight / fsdp
     learning = gradients + logits + kept + 3 * 4 * heads * max(asked * P**2, rows * C * (P + C))
     return weights + max(generating, learning)
+
+
+def _of_layer(model: ModelConfig) -> int:
+    """Values that the backward pass keeps of a token: what a layer's matmuls with weights gave."""
+    heads = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    return 2 * model.intermediate_size + 3 * model.hidden_size + heads
 
 
 def memory_had(mesh: Mesh) -> float:

@@ -57,6 +57,8 @@ class Profile:
 def profiled() -> Iterator[Profile]:
     """Traces what runs in the block. Costs some time and memory for each operation that ran.
 
+    On GPUs XLA uses no CUDA graphs while it is traced: the host's share is larger than otherwise.
+
     Where no trace can be had, because another one is being taken, or this one can't be read, the
     block runs all the same.
     """
@@ -98,8 +100,8 @@ def _noted(found: Profile) -> Iterator[None]:
 def _by_part(trace: Any, wall_s: float) -> dict[str, float]:
     """Seconds by part; none where no operation of ours was found.
 
-    TPUs, and GPUs where they run CUDA graphs, may trace kernels without the operation that they
-    belong to. What is not found there must not pass for the host's time.
+    An accelerator may trace kernels without the operation that they belong to. What is not found
+    there must not pass for the host's time.
     """
     operations = list(_operations(trace))
     programs = _instructions({operation.module for operation in operations})

@@ -1,6 +1,7 @@
 """Linear layers, and the order of operands in which a matmul of few rows is fast."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 
@@ -53,7 +54,17 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = project(x, self.weight[...])
-        return y if self.bias is None else y + self.bias[...]
+        return y if self.bias is None else in_float32(jnp.add, y, self.bias[...])
+
+
+def in_float32(operation: Callable[..., jax.Array], x: jax.Array, of_all: jax.Array) -> jax.Array:
+    """`operation(x, of_all)` in the dtype of x, where `of_all` is broadcast over all tokens.
+
+    The result is the same as in that dtype. But the gradient of `of_all` is a sum over tokens, of
+    which bfloat16 would lose most.
+    """
+    wide = operation(x.astype(jnp.float32), of_all.astype(jnp.float32))
+    return wide.astype(x.dtype)
 
 
 class Joined(nnx.Module):

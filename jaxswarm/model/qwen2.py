@@ -23,7 +23,7 @@ Architecture: Qwen2 technical report, arXiv 2407.10671; the reference is transfo
 parameters' dtype; all else in the parameters' dtype.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from flax import nnx
 
 from jaxswarm.model.attention import Attention, KeyValues, Reach
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.model.linear import Joined, Linear, project
+from jaxswarm.model.linear import Joined, Linear, in_float32, project
 from jaxswarm.model.remat import rematerialised
 from jaxswarm.model.sharding import constrain
 
@@ -70,7 +70,26 @@ class RMSNorm(nnx.Module):
         # The mean of squares loses most of bfloat16's few digits.
         wide = x.astype(jnp.float32)
         wide *= jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
-        return self.scale[...] * wide.astype(x.dtype)
+        return in_float32(jnp.multiply, wide.astype(x.dtype), self.scale[...])
+
+
+@jax.custom_vjp
+def look_up(table_VxD: jax.Array, token: jax.Array) -> jax.Array:
+    """The tokens' rows [..., D]. The gradient of a row is added up in float32."""
+    return table_VxD[token]
+
+
+def _looked_up(table_VxD: jax.Array, token: jax.Array) -> tuple[jax.Array, Any]:
+    return look_up(table_VxD, token), (table_VxD, token)
+
+
+def _looked_up_gradient(kept: Any, gradient: jax.Array) -> tuple[jax.Array, None]:
+    table_VxD, token = kept
+    wide_VxD = jnp.zeros_like(table_VxD, jnp.float32).at[token].add(gradient.astype(jnp.float32))
+    return wide_VxD.astype(table_VxD.dtype), None
+
+
+look_up.defvjp(_looked_up, _looked_up_gradient)
 
 
 class FeedForward(nnx.Module):
@@ -188,7 +207,7 @@ class Qwen2(nnx.Module):
             prefix_mask_QxP = jnp.arange(P) < prefix.length_Q[:, None]
         # Gathered over fsdp first: a row looked up in a table cut both ways would be moved twice.
         table_VxD = constrain(self.embedding[...], "vocab", None)
-        x = constrain(table_VxD[token_QxGxT], "question", None, None, None)
+        x = constrain(look_up(table_VxD, token_QxGxT), "question", None, None, None)
         own_layers = []
         for index, block in enumerate(self.blocks):
             reach = Reach(

@@ -136,7 +136,7 @@ def test_where_lengths_differ_packing_is_timed_beside_none(work):
 
 
 def test_the_works_have_the_sizes_they_are_known_by(tmp_path):
-    common = {"on_gpu": False, "train": True, "recompute": True, "repeats": 1}
+    common = {"on_accelerator": False, "train": True, "recompute": True, "repeats": 1}
     common |= {"model": "", "data": ""}
     (cpu,) = works.works("cpu", tmp_path / "a", **common)
     assert (len(cpu.prompts), cpu.group, cpu.limit, cpu.is_even) == (1, 8, 128, True)
@@ -144,7 +144,7 @@ def test_the_works_have_the_sizes_they_are_known_by(tmp_path):
     (var,) = works.works("var", tmp_path / "c", **common)
     assert not var.is_even
     assert 32 <= min(var.limits[0]) < max(var.limits[0])
-    on_gpu = works.works("var", tmp_path / "d", **(common | {"on_gpu": True}))
+    on_gpu = works.works("var", tmp_path / "d", **(common | {"on_accelerator": True}))
     assert [work.limit for work in (var, *on_gpu)] == [128, 512, 512]
 
 
@@ -190,7 +190,10 @@ def test_torch_tells_the_peak_of_its_own_device(monkeypatch):
     assert torch_peak_gb() == 5.0
 
 
-def test_a_side_that_cannot_run_is_left_out_with_its_reason(work, tmp_path):
-    figures = contest.measure("transformers", replace(work, model=str(tmp_path / "gone")), tmp_path)
+@pytest.mark.parametrize("side", ["ours", "transformers"])
+def test_a_side_that_cannot_run_is_left_out_with_its_reason(work, tmp_path, capsys, side):
+    figures = contest.measure(side, replace(work, dtype="float1"), tmp_path)
     assert figures["skipped"].startswith("exit code 1: ")
+    assert "float1" in figures["skipped"]
     assert contest.ratio(figures, figures, "step") is None
+    assert "Traceback" in capsys.readouterr().err

@@ -226,7 +226,9 @@ def equations(jaxpr: Any) -> Iterator[Any]:
                 yield from equations(inner)
 
 
-def test_no_matmul_of_a_bfloat16_model_has_float32_operands_backward_neither(model):
+@pytest.fixture(scope="module")
+def narrow_gradient(model: Qwen2) -> list[Any]:
+    """The equations of the gradient of a model in bfloat16."""
     graph, params = nnx.split(model)
     prompt_QxP = np.zeros((2, 5), np.int32)
 
@@ -234,10 +236,22 @@ def test_no_matmul_of_a_bfloat16_model_has_float32_operands_backward_neither(mod
         narrow = nnx.merge(graph, qwen2.cast(params, "bfloat16"))
         return jnp.sum(hidden_behind(narrow, prompt_QxP, np.array([5, 3]), TOKENS))
 
-    program = jax.make_jaxpr(jax.grad(loss))(params)
-    matmuls = [it for it in equations(program) if it.primitive.name == "dot_general"]
+    return list(equations(jax.make_jaxpr(jax.grad(loss))(params)))
+
+
+def test_no_matmul_of_a_bfloat16_model_has_float32_operands_backward_neither(narrow_gradient):
+    matmuls = [it for it in narrow_gradient if it.primitive.name == "dot_general"]
     assert len(matmuls) > CONFIG.num_layers * 3 * 4
     assert {str(operand.aval.dtype) for it in matmuls for operand in it.invars} == {"bfloat16"}
+
+
+def test_what_all_tokens_give_to_a_gradient_is_added_up_in_float32(narrow_gradient):
+    """Of biases, of the norms' scales, and of the rows of the embedding."""
+    names = "reduce_sum", "scatter-add"
+    sums = [it for it in narrow_gradient if it.primitive.name in names]
+    assert len(sums) > CONFIG.num_layers * (3 + 2) + 1
+    assert {it.primitive.name for it in sums} == set(names)
+    assert {str(it.outvars[0].aval.dtype) for it in sums} == {"float32"}
 
 
 def test_attention_s_gradient_in_bfloat16_is_float32_s_but_for_rounding():
