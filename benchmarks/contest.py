@@ -59,7 +59,7 @@ def measure(
     # Else JAX's last line would not be the error, but a note of what it has left out.
     plain = {"JAX_TRACEBACK_FILTERING": "off"}
     with subprocess.Popen(
-        command, env=os.environ | plain | environment, stderr=subprocess.PIPE, text=True
+        command, env={**os.environ, **plain, **environment}, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr
         for line in process.stderr:
