@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    # Of this node's sampling; nodes of one swarm should differ. -1: drawn from the node's identity.
+    # Sampling seed; should differ from node to node. -1: drawn from the node's identity.
     config.seed = -1
     # Rounds to do; 0: until stopped.
     config.rounds = 300
@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
     generation = config.generation = ConfigDict()
     # Longest completion.
     generation.limit = 512
-    # Of sampling; above 0.
+    # Sampling temperature, above 0.
     generation.temperature = 1.0
     # Keep the likeliest k tokens, 2 or more; 0: all. Truncation biases the importance ratio.
     generation.top_k = 0
@@ -80,9 +80,9 @@ def get_config() -> ConfigDict:
     # Pieces of a batch whose gradients are added up, to bound memory. Where devices share the
     # questions, there are no more pieces than a device has questions.
     grpo.micro_batches = 8
-    # To learn, a question's completions are packed into the first of these numbers of rows that
-    # suffices, each row as long as the limit (4.5: 4 rows, each an eighth longer); else each has a
-    # row of its own.
+    # Training packs a question's completions into fewer rows, to compute no padding: the first of
+    # these numbers that suffices, each row as long as generation.limit (4.5: 4 rows, each an eighth
+    # longer). Where none does, each completion has its own row; (): always.
     grpo.row_buckets = (4, 6)
     # Tokens of the vocabulary whose logits are in memory at a time, for all completions.
     grpo.vocab_slice = 16384
@@ -90,16 +90,16 @@ def get_config() -> ConfigDict:
     grpo.remat = True
 
     optimizer = config.optimizer = ConfigDict()
-    # Of AdamW, at its highest.
+    # AdamW's peak learning rate.
     optimizer.learning_rate = 1e-6
     # After the warm-up: constant, or cosine down to 0 after as many updates as config.rounds have.
     # Not with swarm.train_while_waiting, which adds some.
     optimizer.schedule = "constant"
-    # Updates until the learning rate is at its highest.
+    # Updates until the learning rate has its peak.
     optimizer.warmup_steps = 10
     # The gradient's global norm is cut down to this.
     optimizer.clip_norm = 1.0
-    # Of AdamW.
+    # AdamW's weight decay.
     optimizer.weight_decay = 0.0
     # Decay of the mean of the gradients.
     optimizer.b1 = 0.9
@@ -121,11 +121,11 @@ def get_config() -> ConfigDict:
     # stages: answer, critique, resolve, in step. sharing: answers alone, and nobody waits: a node
     # learns from its own completions and from those of peers that have arrived.
     swarm.mode = "stages"
-    # Mode sharing: of a group, at most so many completions of peers.
+    # Mode sharing: at most so many completions of a group are peers'.
     swarm.external = 4
     # Nodes with the same name play together; swarms of other names can share peers.
     swarm.name = "gsm8k"
-    # Of the rounds' questions; part of what all nodes of a swarm must agree in.
+    # Chooses each round's questions; the same on all nodes.
     swarm.seed = 0
     # Multiaddresses of running nodes, separated by commas; "": start a swarm.
     swarm.initial_peers = ""
@@ -146,7 +146,7 @@ def get_config() -> ConfigDict:
     swarm.use_relay = True
     # This node can't be reached itself: it looks for peers that relay for it.
     swarm.use_auto_relay = False
-    # Store nothing for others and take no calls.
+    # Only call others: keep no records for them and take no calls.
     swarm.client_mode = False
     # Peers to wait for before the first stage, no longer than a stage's deadline.
     swarm.first_peers = 0
@@ -156,7 +156,7 @@ def get_config() -> ConfigDict:
     # Nothing of it is published. How much is learnt then depends on timing: no run repeats another
     # exactly.
     swarm.train_while_waiting = False
-    # For the p2p daemon to start.
+    # How long the p2p daemon may take to start.
     swarm.startup_timeout_s = 60.0
     # Between two heartbeats.
     swarm.heartbeat_s = 5.0
@@ -164,7 +164,7 @@ def get_config() -> ConfigDict:
     swarm.member_ttl_s = 30.0
     # How long outputs are kept in the swarm.
     swarm.output_ttl_s = 3600.0
-    # Between two looks while waiting.
+    # Between two looks at the swarm while waiting for peers.
     swarm.poll_s = 1.0
 
     evaluation = config.evaluation = ConfigDict()
@@ -172,7 +172,7 @@ def get_config() -> ConfigDict:
     evaluation.every_rounds = 25
     # Held-out questions, from the first; 0: no evaluation.
     evaluation.questions = 256
-    # Completions a question for the sampled accuracy; 0: greedy only.
+    # Completions a question for the sampled accuracy, at temperature 1; 0: greedy only.
     evaluation.samples = 0
     # Questions at a time.
     evaluation.batch = 64

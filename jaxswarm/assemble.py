@@ -207,5 +207,5 @@ def _load(
     source: weights.Source, on_mesh: Mesh, dtype: str, say: Callable[[str], None]
 ) -> tuple[nnx.GraphDef, nnx.State]:
     graph, _ = qwen2.abstract(source.config)
-    say(f"loading {source.config.num_parameters / 1e6:,.1f}M weights of {source.name}")
+    say(f"loading {source.config.num_parameters / 1e6:,.1f}M parameters of {source.name}")
     return graph, weights.load(source, on_mesh, dtype)

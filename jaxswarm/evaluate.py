@@ -105,7 +105,9 @@ def _write(document: str, file: Path | None) -> None:
 
 
 def _unwritable(file: Path, got: str | None, remedy: str) -> InputError:
-    return InputError(f"--json {file}", got=got, expected="to write it", remedy=remedy)
+    return InputError(
+        f"--json {file}", got=got, expected="a file that can be written", remedy=remedy
+    )
 
 
 if __name__ == "__main__":

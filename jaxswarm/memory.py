@@ -3,8 +3,8 @@
 Each program on a CPU takes its arrays in one block, up to gigabytes, and frees it at its end. glibc
 maps a block of that size on its own and unmaps it when it is freed, so that every run of a program
 fetches each of its pages anew: a sixth of an update of Qwen2.5-0.5B (benchmarks/results/README.md).
-Only its first heap can grow so far; threads get up to eight a core. Where the C library is not
-glibc, nothing here does anything.
+Of its heaps only the first can grow so far, and threads would have others, up to eight a core: they
+are made to share the first one. Where the C library is not glibc, nothing here does anything.
 """
 
 import ctypes

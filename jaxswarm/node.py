@@ -8,32 +8,23 @@ and what it keeps so that a kill loses nothing.
 """
 
 import itertools
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import numpy as np
-
-from jaxswarm import batches, memory
+from jaxswarm import memory
 from jaxswarm.conversation import Conversation, usable
 from jaxswarm.errors import InputError
 from jaxswarm.evaluations import Evaluations
 from jaxswarm.learner.profile import profiled
-from jaxswarm.outcome import Asked, Outcome, stage_report
+from jaxswarm.outcome import Outcome, stage_report
 from jaxswarm.parts import NodeConfig, Parts
 from jaxswarm.progress import Progress
 from jaxswarm.records import STAGES, Discussion, Position, Stage
 from jaxswarm.resume import Start, facts
-from jaxswarm.stages.registry import StagePlan
+from jaxswarm.study import Study
 from jaxswarm.swarm.waiting import Gathered, OnWait, Waiting
-
-Phase = Callable[[str], AbstractContextManager[None]]
-"""Shows a phase of the work while its block runs."""
-
-MAX_DROPPED = 3
-"""Updates in a row that may have no finite gradient. One is an accident of a batch."""
 
 
 class Node:
@@ -53,9 +44,9 @@ class Node:
         self._progress = Progress(
             parts.status, config.name, config.rounds, lambda: len(parts.exchange.peers())
         )
+        self._study = Study(config, parts, self._progress)
         self._refused: Counter[str] = Counter()
         self._joined_at = time.monotonic() - parts.metrics.resumed_at_s
-        self._dropped = 0
         self._is_left_behind = False
         self._stopping = False
         self._evaluations = Evaluations(
@@ -109,12 +100,12 @@ class Node:
         parts.exchange.announce(position, published=False)
         plan, seed = parts.plans[position.stage], config.stage_seed(position)
         with self._traced(position):
-            asked = self._ask(plan, discussions, seed, self._progress.phase)
+            asked = self._study.ask(plan, discussions, seed, self._progress.phase)
             # Before the node learns: meanwhile the peers can read it.
             with self._progress.phase("publish"):
                 own = self._conversation.publish(position, asked)
                 parts.exchange.announce(position, published=True)
-            outcome = self._learn(asked, self._progress.phase)
+            outcome = self._study.learn(asked, self._progress.phase)
         self._has_learnt(position.next())
         with self._progress.phase("gather"):
             gathered = self._conversation.gather(position, discussions, self._meanwhile(position))
@@ -136,72 +127,6 @@ class Node:
             yield
         self._progress.say(f"where the time of {position} went: {profile}")
 
-    def _ask(
-        self, plan: StagePlan, discussions: Sequence[Discussion], seed: int, phase: Phase
-    ) -> Asked:
-        """From questions to completions and their rewards."""
-        config, parts = self._config, self._parts
-        with phase("prompts"):
-            prompts = batches.fit(
-                parts.tokenizer,
-                [plan.messages(discussion) for discussion in discussions],
-                config.prompt_buckets,
-                config.questions,
-            )
-        asked = tuple(discussions[index] for index in prompts.kept)
-        if not asked:
-            return Asked((), prompts, None, Outcome.empty())
-        with phase("generate"):
-            rollout = parts.learner.generate(
-                prompts.token_QxP,
-                prompts.length_Q,
-                seed=seed,
-                group=config.group,
-                limit=config.limit,
-                sampling=config.sampling,
-                stop_tokens=parts.tokenizer.stop_tokens,
-                budget_QxG=prompts.budgets(config.group, config.limit),
-            )
-        with phase("rewards"):
-            texts = batches.texts(parts.tokenizer, prompts, rollout)
-            return Asked(asked, prompts, rollout, Outcome.of(plan, asked, texts, rollout))
-
-    def _learn(
-        self,
-        asked: Asked,
-        phase: Phase,
-        reward_KxG: np.ndarray | None = None,
-        external_KxG: np.ndarray | None = None,
-    ) -> Outcome:
-        """The GRPO step. The arrays are given where some completions are not one's own."""
-        if asked.rollout is None:
-            return asked.outcome
-        learner = self._parts.learner
-        with phase("train"):
-            rewards = asked.outcome.rewards if reward_KxG is None else reward_KxG
-            batch = batches.learning_batch(
-                asked.prompts, asked.rollout, rewards, self._config.row_buckets, external_KxG
-            )
-            learning_rate = learner.learning_rate
-            step = learner.step(batch)
-        self._look_at(float(step.grad_norm))
-        return asked.outcome.learnt(step, learning_rate, rewards)
-
-    def _look_at(self, grad_norm: float) -> None:
-        """Tells of an update that the learner has dropped, and ends a run of nothing else."""
-        if math.isfinite(grad_norm):
-            self._dropped = 0
-            return
-        self._dropped += 1
-        self._progress.say(f"an update was dropped: the norm of its gradient is {grad_norm}")
-        if self._dropped == MAX_DROPPED:
-            raise InputError(
-                "gradients",
-                got=f"{MAX_DROPPED} in a row that are not finite",
-                expected="finite ones; nothing of the others was kept",
-                remedy="lower --config.optimizer.learning_rate; an earlier checkpoint may help too",
-            )
-
     def _meanwhile(self, position: Position) -> OnWait:
         """What is done while a stage waits for its peers: nothing but to say so, or more training.
 
@@ -220,8 +145,8 @@ class Node:
                 seed = next(seeds)
                 discussions = self._conversation.further_questions(seed)
                 plan = self._parts.plans[Stage.ANSWER]
-                asked = self._ask(plan, discussions, seed, self._progress.meanwhile)
-                self._learn(asked, self._progress.meanwhile)
+                asked = self._study.ask(plan, discussions, seed, self._progress.meanwhile)
+                self._study.learn(asked, self._progress.meanwhile)
             return self._wait(waiting)
 
         return learn_more

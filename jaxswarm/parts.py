@@ -35,7 +35,7 @@ class NodeConfig:
     group: int
     """Completions of each question."""
     limit: int
-    """Of a completion."""
+    """Longest completion."""
     sampling: Sampling
     prompt_buckets: tuple[int, ...]
     row_buckets: tuple[float, ...]

@@ -44,13 +44,13 @@ def resume(config: NodeConfig, parts: Parts) -> Start:
     if parts.checkpointer.latest() is not None:
         noted = parts.learner.restore(parts.checkpointer.restore)
         for damage in parts.checkpointer.put_aside:
-            parts.status.say(f"going back to the checkpoint before: {damage}")
+            parts.status.say(damage)
         _check(noted, config)
         position = Position(noted["round"], noted["stage_index"])
     since = Position(position.round, stage_index=0)
     past = parts.journal.read(own=parts.exchange.peer, since=since)
     if past.unreadable:
-        parts.status.say(f"passed over {len(past.unreadable)} torn lines of the journal")
+        parts.status.say(f"skipped {len(past.unreadable)} incomplete lines of the journal")
     earlier = (Position(position.round, index) for index in range(position.stage_index))
     if not all(stage in past.published for stage in earlier):
         parts.status.say(f"the journal lacks the stages before {position}: going to the next round")

@@ -16,6 +16,7 @@ from jaxswarm.report.status import StatusLine
 from jaxswarm.report.summary import summarise
 from jaxswarm.resume import resume
 from jaxswarm.sharing_node import SharingNode
+from jaxswarm.stages.dataset import Dataset
 
 NODES = {settings.STAGED: Node, settings.SHARING: SharingNode}
 """By `swarm.mode`."""
@@ -42,6 +43,7 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
         ending.of_line(status.say, status.close)
         plans, dataset = assemble.plans(config), assemble.data(config)
         assemble.check_data(config, dataset)
+        status.say(_told_of(dataset))
         exchange = stack.enter_context(
             contextlib.closing(assemble.exchange(config, dataset, plans, status.say))
         )
@@ -88,3 +90,10 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
                 "the others"
             )
     return finished
+
+
+def _told_of(dataset: Dataset) -> str:
+    told = f"{len(dataset.train):,} questions to learn from, {len(dataset.held_out):,} held out"
+    if dataset.skipped:
+        told += f"; {dataset.skipped:,} rows skipped: no question, or no number as its answer"
+    return told

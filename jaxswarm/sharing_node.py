@@ -36,13 +36,13 @@ class SharingNode(Node):
             discussions = self._trade.questions(position.round)
         plan, seed = parts.plans[position.stage], config.stage_seed(position)
         with self._traced(position):
-            asked = self._ask(plan, discussions, seed, self._progress.phase)
+            asked = self._study.ask(plan, discussions, seed, self._progress.phase)
             with self._progress.phase("publish"):
                 self._trade.publish(position, asked)
                 parts.exchange.announce(position, published=True)
             with self._progress.phase("mix"):
                 mixed = self._trade.mix(position.round, asked)
-            outcome = self._learn(
+            outcome = self._study.learn(
                 mixed.asked, self._progress.phase, mixed.reward_QxG, mixed.external_QxG
             )
         following = Position(position.round + 1, 0)

@@ -23,8 +23,8 @@ from jaxswarm.stages.merge import fault
 MAX_OFFERS = 64
 """Peers whose newest output is kept until its questions are asked."""
 OF_LATE = 1 / 4
-"""Of the data set, the questions asked last. Were it all that was ever asked, trade would end when
-each question has been."""
+"""Share of the data set that is remembered as asked of late, and not followed. Were all that was
+ever asked remembered, trade would end once each question had been asked."""
 
 
 class _Offer(NamedTuple):
@@ -66,9 +66,9 @@ class Trade:
         self._plan = parts.plans[Stage.ANSWER]
         self._questions = {question.id: question for question in parts.dataset.train}
         self._offers: dict[str, _Offer] = {}
-        """By peer, who was heard last at the end."""
+        """The newest of each peer; who was heard last stands last."""
         self._asked: dict[str, None] = {}
-        """Questions of late, who was asked last at the end."""
+        """Ids of the questions that were asked of late, in that order."""
 
     def look(self, round_index: int) -> tuple[StageOutput, ...]:
         """Reads what has arrived since the last look. A peer's newest output replaces its last."""

@@ -1,5 +1,7 @@
 """Every key of a config is read by somebody, and the README's table says what the config says."""
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +65,22 @@ def test_configs_have_the_same_keys_and_types(config: ConfigDict):
     }
 
 
-def test_the_readme_lists_every_key_with_its_default():
-    text = README.read_text()
-    missing = [
-        f"`{name}` | `{value!r}`"
+def meanings(source: str) -> dict[str, str]:
+    """The comment above each key of a config file."""
+    found, comment = {}, ""
+    for line in map(str.strip, source.splitlines()):
+        key = re.match(r"(?:config\.)?([a-z][\w.]*) = ", line)
+        if line.startswith("#"):
+            comment = f"{comment} {line[1:].strip()}".strip()
+        elif key and comment:
+            found[key[1]], comment = comment, ""
+    return found
+
+
+def test_the_readme_lists_every_key_with_its_default_and_what_the_config_says_of_it():
+    text, meaning = README.read_text(), meanings(inspect.getsource(gsm8k))
+    rows = [
+        f"| `{name}` | `{value!r}` | {meaning[name]} |"
         for name, value in keys(gsm8k.get_config()).items()
-        if f"| `{name}` | `{value!r}` |" not in text
     ]
-    assert missing == []
+    assert [row for row in rows if row not in text] == []

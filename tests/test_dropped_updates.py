@@ -5,8 +5,8 @@ import pytest
 
 from jaxswarm.errors import InputError
 from jaxswarm.learner.learner import Learner
-from jaxswarm.node import MAX_DROPPED
 from jaxswarm.records import STAGES
+from jaxswarm.study import MAX_DROPPED
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 from tests.playing import config_of, one_device, play, reports
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from terminals import Terminal
 
 from jaxswarm.ending import UNFINISHED_STAGE, cause
+from tests.terminals import Terminal
 
 ROOT = Path(__file__).parents[1]
 

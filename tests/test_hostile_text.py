@@ -83,7 +83,7 @@ def test_no_count_and_nobody_elses_reward_changes(hostile: str) -> None:
     plain = play(WRONG, "no word", NONE_RIGHT)
     # The last tags stay its own: what it answers and votes it may say as it likes.
     talk = play(hostile + WRONG, hostile, NONE_RIGHT)
-    assert numbered(talk) == numbered(plain) == sorted(numbered(plain), key=numbered(plain).index)
+    assert numbered(talk) == numbered(plain)
     assert tally(talk) == tally(plain) == Counter({content_id(RIGHT): 2, NONE_RIGHT: 1})
     plans = registry.plans("full", "corrected")
     own_number = numbered(talk).index("x")

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from terminals import ROOT, Terminal
 
 from jaxswarm import readers
+from tests.terminals import ROOT, Terminal
 
 PROGRAM = """
 import contextlib, sys

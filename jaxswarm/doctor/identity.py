@@ -55,7 +55,7 @@ def _backup(path: Path, peer: str, backup: Path | None) -> Finding:
     what = "backup"
     if backup is None:
         remedy = f"cp -p {path} PLACE on another disk, or --config.swarm.identity_backup=PLACE"
-        return Finding(Level.WARNING, what, "none of the identity is known here", remedy)
+        return Finding(Level.WARNING, what, "no backup of the identity is named", remedy)
     if not _is_there(backup):
         return Finding(Level.OK, what, f"none yet; it is made at the start, {backup}")
     other = _peer(backup)

@@ -91,7 +91,7 @@ def _silent(maddr: str, reason: str | None) -> Finding:
 def clock(maddr: str, ahead_s: float | None) -> Finding:
     """`ahead_s`: by how many seconds the peer's clock is ahead of this machine's."""
     if ahead_s is None:
-        return Finding(Level.WARNING, "clock", f"{maddr} tells no time", "try again")
+        return Finding(Level.WARNING, "clock", f"{maddr} did not tell its time", "try again")
     found = f"that of {maddr} is {abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
     if abs(ahead_s) > MAX_SKEW_S:
         return Finding(Level.FAILURE, "clock", found, "set both by NTP: records get lost")
@@ -119,7 +119,7 @@ def reachability(maddrs: Sequence[str], config: DhtConfig) -> Finding:
         "swarm.announce_maddrs, or set swarm.use_auto_relay"
     )
     shown = ", ".join(maddrs) or "no address"
-    return Finding(Level.WARNING, what, f"only from near: {shown}", remedy)
+    return Finding(Level.WARNING, what, f"only from the same network: {shown}", remedy)
 
 
 def secret(path: Path) -> Iterator[Finding]:

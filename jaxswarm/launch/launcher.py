@@ -114,8 +114,8 @@ def _run(plan: Plan, watch: _Watch) -> None:
         if time.monotonic() > overdue and not watch.stopping:
             overdue = math.inf
             watch.say(
-                f"{first.name} has given no address to join by within "
-                f"{duration(ADDRESS_OVERDUE_S)}, and is waited for; its log: {first.log}"
+                f"{first.name} has told no address to join by for "
+                f"{duration(ADDRESS_OVERDUE_S)}; still waiting for it, its log: {first.log}"
             )
     if not watch.stopping:
         card = first.card()

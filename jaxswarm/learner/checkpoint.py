@@ -192,7 +192,7 @@ class Checkpointer:
         except OSError as os_error:
             raise self._unwritable(os_error) from os_error
         self._manager.reload()
-        self.put_aside.append(f"{error}; it is now {place}")
+        self.put_aside.append(f"checkpoint {step} is damaged ({error.found}): moved to {place}")
 
     def _sum_up(self) -> None:
         """Runs in the thread that writes, when all is written; before the renaming, if it can."""
@@ -254,7 +254,7 @@ class Checkpointer:
         return InputError(
             f"checkpoint directory {self._directory}",
             got=str(error),
-            expected="to write it",
+            expected="a directory that can be written",
             remedy="free some space or make it writable, then start the same command again: "
             + self._goes_on(),
         )

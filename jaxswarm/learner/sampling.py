@@ -38,7 +38,7 @@ class Sampling:
 GREEDY = Sampling(temperature=0.0)
 
 BLOCK = 128
-"""Tokens that are drawn from together: about the square root of a vocabulary."""
+"""Tokens of a block. First a block is drawn, of 1,187 with Qwen2.5, then a token of it."""
 
 
 def sample(

@@ -31,7 +31,7 @@ class Reach(NamedTuple):
     prefix_mask_QxP: jax.Array | None
     cache: KeyValues | None
     slot: jax.Array | int
-    """The cache's first that this pass writes; 0 without one."""
+    """The first slot of the cache that this pass writes; 0 without a cache."""
     own_mask: jax.Array
     """See `attend`."""
 

@@ -47,6 +47,7 @@ class DamagedError(InputError):
     """A checkpoint that was whole once and isn't now."""
 
     def __init__(self, path: Path, found: object):
+        self.found = found
         super().__init__(
             f"checkpoint {path}",
             got=found,

@@ -119,7 +119,10 @@ def unwritable(path: Path, error: OSError) -> InputError:
     else:
         remedy = "make it writable, or choose another directory"
     return InputError(
-        f"file {path}", got=error.strerror or str(error), expected="to write it", remedy=remedy
+        f"file {path}",
+        got=error.strerror or str(error),
+        expected="a file that can be written",
+        remedy=remedy,
     )
 
 

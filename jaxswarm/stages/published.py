@@ -9,16 +9,16 @@ weight.
              integer                0.5   it is digits alone, by str.isdigit: "²" is, "-16" is not
              strict_format          0.5   the form with each tag on a line, and one line in each
              soft_format            0.5   the form with each tag and its content on one line
-             xml_count              0.5   0.125 a mark with its line ends; see `mark_count`
+             xml_count              0.5   0.125 a mark with its line ends, of four; see `mark_count`
     critique proper_id              2.0   names "Student #N", with these letters
              correctness            2.0 x the named answer's rewards, its correctness at 1.0; 10
                                           for a none that counts, see `choice_worth`
-             strict_format, soft_format, xml_count as above
+             strict_format, soft_format as above, xml_count 0.75 (six marks)
     resolve  consensus              2.0   names what any vote names most, see `ballot`
              consensus_correctness  2.0 x as at critique
              question_recreation    1.0   difflib's ratio of letters
              final_correctness      2.0   as correctness
-             strict_format, soft_format, xml_count as above
+             strict_format, soft_format as above, xml_count 1.25 (ten marks)
 
 The published code read answers and votes back out of the prompt. A reply's text alone is looked at
 here, stripped as that reading stripped it, so a text can't forge a student; but every identify tag

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from launchers import as_program
+
+from tests.launch.launchers import as_program
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,9 +1,16 @@
-"""What a node says that it does, read from its log: there no phase is too short to be seen."""
+"""What a node does, read from its log, where no phase is too short to be seen; and a long one."""
 
 import re
 import subprocess
 import time
 from pathlib import Path
+
+ENDLESS = (
+    "--config.stages.questions=128",
+    "--config.grpo.group=64",
+    "--config.generation.limit=360",
+)
+"""A stage of minutes, on any machine that this may run on."""
 
 _LINE = re.compile(r"\| (round \S+ \w+) \| \d+% \| (.+) \(")
 

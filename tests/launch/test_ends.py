@@ -8,23 +8,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from phases import reach
 
 from jaxswarm.ending import DONE, UNFINISHED_STAGE
 from jaxswarm.main import AGAIN
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.rundir import NodeCard
+from tests.launch.phases import ENDLESS, reach
 
 WITHIN_S = 30.0
 SMALL = ("--config.rounds=0", "--config.stages.questions=4", "--config.grpo.group=4")
-ENDLESS = (
-    "--config.stages.questions=128",
-    "--config.grpo.group=64",
-    "--config.generation.limit=360",
-)
-"""A stage of minutes, on any machine that this may run on."""
-
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from phases import reach
 
 from jaxswarm.records import Position, Stage
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.reports import METRICS_FILE, read_reports
 from jaxswarm.report.rundir import NodeCard
+from tests.launch.phases import reach
 
 PHASES = ("generate", "train", "publish", "gather", "checkpoint")
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launchers import STAND_IN, eventually
 from rich.console import Console
 
 from jaxswarm.ending import SAME_REQUEST_S, UNUSABLE
@@ -22,6 +21,7 @@ from jaxswarm.launch.launcher import launch
 from jaxswarm.launch.plan import Plan, parse
 from jaxswarm.launch.processes import NodeProcess
 from jaxswarm.report.rundir import NodeCard
+from tests.launch.launchers import STAND_IN, eventually
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -125,7 +125,7 @@ def test_a_first_node_that_gives_no_address_for_long_is_told_of_once_and_waited_
     monkeypatch.setattr(launcher_module, "ADDRESS_OVERDUE_S", 1.0)
     code, shown = run(tmp_path, "--config.act=0:late")
     assert code == 0
-    told = "node-0 has given no address to join by within 1 s, and is waited for; its log: "
+    told = "node-0 has told no address to join by for 1 s; still waiting for it, its log: "
     assert shown.count(f"{told}{tmp_path}/node-0/log.txt") == 1
     assert "│ node-2 │ finished │" in shown
 
@@ -262,7 +262,9 @@ def test_a_wrong_command_line_is_one_clear_line(
 
 def test_a_directory_that_cant_be_made_is_one_clear_line(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="node-0: got 'Not a directory'; expected to write it"):
+    with pytest.raises(
+        InputError, match="node-0: got 'Not a directory'; expected a file that can be written"
+    ):
         run(tmp_path / "file")
 
 

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launchers import as_program, eventually
 from rich.console import Console
-from stand_in_node import held_out, stage_report
-from terminals import Terminal
 
 from jaxswarm.launch.panel import end_table
 from jaxswarm.launch.processes import NodeProcess
 from jaxswarm.records import STAGES, Position
 from jaxswarm.report.reports import Reports
+from tests.launch.launchers import as_program, eventually
+from tests.launch.stand_in_node import held_out, stage_report
+from tests.terminals import Terminal
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 

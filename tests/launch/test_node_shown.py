@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from terminals import ROOT, Terminal
-from test_ends import ENDLESS
 
 from jaxswarm.ending import DONE
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.rundir import NodeCard
 from jaxswarm.report.status import STATUS_FILE, read_reading
+from tests.launch.phases import ENDLESS
+from tests.terminals import ROOT, Terminal
 
 FLAGS = (
     "--config=configs/tiny.py",

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from rich.text import Text
-from terminals import ROOT, Terminal
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position
@@ -25,6 +24,7 @@ from jaxswarm.report.status import (
     duration,
     read_reading,
 )
+from tests.terminals import ROOT, Terminal
 
 STATUS = Status(
     node="node-0",
@@ -163,8 +163,8 @@ def test_on_a_terminal_the_line_stays_in_place_with_messages_above_it(tmp_path: 
     text = out.getvalue()
     assert "node-1 has [joined]" in text
     assert "round 2/5 critique" in text
-    assert "\x1b[1A" in text or "\x1b[2K" in text, "the line is rewritten, not repeated"
-    assert text.rstrip().endswith("\x1b[2K") or "\x1b[?25h" in text, "the cursor is back"
+    assert "\r\x1b[2K" in text, "the line is rewritten, not repeated"
+    assert text.endswith("\x1b[?25h\r\x1b[1A\x1b[2K"), "the cursor is back, the line is gone"
 
 
 SAYS = """

@@ -3,7 +3,6 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_examples import answer, critique, discussion, resolve
 
 from jaxswarm.records import (
     NONE_RIGHT,
@@ -17,6 +16,7 @@ from jaxswarm.records import (
     content_id,
 )
 from jaxswarm.stages.merge import Merged, choose, merge, reply_of, select_peers
+from tests.stages.stage_examples import answer, critique, discussion, resolve
 
 FIRST = Question(Question.id_of("1+1?"), "1+1?", "2")
 SECOND = Question(Question.id_of("2+2?"), "2+2?", "4")

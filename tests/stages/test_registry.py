@@ -1,5 +1,4 @@
 import pytest
-from stage_examples import answer, critique, discussion, resolve
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Discussion, Position, Question, Stage, StageOutput
@@ -7,6 +6,7 @@ from jaxswarm.stages.merge import merge
 from jaxswarm.stages.prompts import FULL, TERSE, build
 from jaxswarm.stages.registry import plans
 from jaxswarm.stages.rewards import CORRECTED, score
+from tests.stages.stage_examples import answer, critique, discussion, resolve
 
 GOOD = {
     Stage.ANSWER: answer("7"),

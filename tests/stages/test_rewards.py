@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_examples import QUESTION, QUESTION_TEXT, answer, critique, discussion, resolve
 
 from jaxswarm.records import NONE_RIGHT, Discussion, PeerText, Question, Stage, content_id
 from jaxswarm.stages.rewards import (
@@ -16,6 +15,14 @@ from jaxswarm.stages.rewards import (
     valid_choice,
 )
 from jaxswarm.stages.tags import REPLY_TAGS
+from tests.stages.stage_examples import (
+    QUESTION,
+    QUESTION_TEXT,
+    answer,
+    critique,
+    discussion,
+    resolve,
+)
 
 MARKS = [mark for tags in REPLY_TAGS.values() for tag in tags for mark in (f"<{tag}>", f"</{tag}>")]
 PIECES = st.sampled_from([*MARKS, "Student #0", "#1", "None", "7", "$1,080", "\n", QUESTION_TEXT])

@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_examples import answer, critique, resolve
 
 from jaxswarm.records import Stage
 from jaxswarm.stages.tags import REPLY_TAGS, disarm, is_well_formed, last_tag
+from tests.stages.stage_examples import answer, critique, resolve
 
 WELL_FORMED = {
     Stage.ANSWER: answer(working="First 3.\n\nThen 4.\nSo 7."),

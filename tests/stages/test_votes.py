@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_examples import answer, critique, discussion, resolve
 
 from jaxswarm.records import NONE_RIGHT, Stage, content_id
 from jaxswarm.stages.votes import named_student, shown_as, tally, vote_of
+from tests.stages.stage_examples import answer, critique, discussion, resolve
 
 
 @pytest.mark.parametrize(

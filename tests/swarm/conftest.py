@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_process import NodeProcess
+
+from tests.swarm.node_process import NodeProcess
 
 
 @pytest.fixture

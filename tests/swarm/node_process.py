@@ -15,13 +15,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import hosts
 import psutil
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.swarm.identity import open_identity
 from jaxswarm.swarm.waiting import Gathered
+from tests.swarm import hosts
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["jaxswarm.swarm.dht_exchange"])

@@ -1,9 +1,8 @@
 """What several nodes do together in the swarm's tests."""
 
-from node_process import NodeProcess, until
-
 from jaxswarm.records import Position
 from jaxswarm.swarm.waiting import Gathered
+from tests.swarm.node_process import NodeProcess, until
 
 PATIENCE_S = 60.0
 

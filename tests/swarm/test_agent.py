@@ -8,7 +8,6 @@ from typing import Any
 
 import msgpack
 import pytest
-from node_process import MANIFEST, output
 
 from jaxswarm.errors import InputError
 from jaxswarm.records import Position
@@ -23,6 +22,7 @@ from jaxswarm.swarm.manifest import Manifest
 from jaxswarm.swarm.refusal import RefusedError
 from jaxswarm.swarm.shelf import Shelf
 from jaxswarm.swarm.uplink import OnEvent
+from tests.swarm.node_process import MANIFEST, output
 
 pytestmark = pytest.mark.faults
 

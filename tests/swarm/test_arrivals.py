@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from node_process import NodeProcess, output, until
-
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import arrivals
 from jaxswarm.swarm.exchange import Hub, LocalExchange
+from tests.swarm.node_process import NodeProcess, output, until
 
 SECOND, THIRD = Position(1, 0), Position(2, 0)
 

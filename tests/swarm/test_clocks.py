@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from node_process import NodeProcess, until
-from swarm_steps import all_but_own, announce, run_stage
 
 from jaxswarm.records import STAGES, Position
 from jaxswarm.swarm.clocks import MAX_SKEW_S, complaints
+from tests.swarm.node_process import NodeProcess, until
+from tests.swarm.swarm_steps import all_but_own, announce, run_stage
 
 Make = Callable[..., NodeProcess]
 

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from node_process import NodeProcess, until
-from swarm_steps import PATIENCE_S, announce, run_stage, texts
 
 from jaxswarm.records import Position
+from tests.swarm.node_process import NodeProcess, until
+from tests.swarm.swarm_steps import PATIENCE_S, announce, run_stage, texts
 
 Make = Callable[..., NodeProcess]
 

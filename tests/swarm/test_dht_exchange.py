@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from node_process import NodeProcess, output, until
-from swarm_steps import PATIENCE_S, announce, at, run_stage, texts
 
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
+from tests.swarm.node_process import NodeProcess, output, until
+from tests.swarm.swarm_steps import PATIENCE_S, announce, at, run_stage, texts
 
 Make = Callable[..., NodeProcess]
 

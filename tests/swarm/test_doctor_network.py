@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from attacker_process import AttackerProcess
-from node_process import QUICK, NodeProcess, until
 
 from jaxswarm.doctor.findings import Finding, Level, run
 from jaxswarm.doctor.network import network, reachability
 from jaxswarm.swarm.access import Access
 from jaxswarm.swarm.config import DhtConfig
+from tests.swarm.attacker_process import AttackerProcess
+from tests.swarm.node_process import QUICK, NodeProcess, until
 
 pytestmark = pytest.mark.faults
 

@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from node_process import until
-
 from jaxswarm.records import STAGES, Position, Reply, StageOutput
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
+from tests.swarm.node_process import until
 
 ANSWER, CRITIQUE = Position(0, 0), Position(0, 1)
 PATIENCE_S = 20.0

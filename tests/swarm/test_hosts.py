@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from hosts import Host, WideAreaNetwork, why_not
-from node_process import NodeProcess, until
-from swarm_steps import all_but_own, announce, run_stage
 
 from jaxswarm.records import STAGES, Position
+from tests.swarm.hosts import Host, WideAreaNetwork, why_not
+from tests.swarm.node_process import NodeProcess, until
+from tests.swarm.swarm_steps import all_but_own, announce, run_stage
 
 Make = Callable[..., NodeProcess]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from node_process import NodeProcess, until
-from swarm_steps import all_but_own, announce, run_stage
 
 from jaxswarm.records import Position
+from tests.swarm.node_process import NodeProcess, until
+from tests.swarm.swarm_steps import all_but_own, announce, run_stage
 
 Make = Callable[..., NodeProcess]
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacker_process import AttackerProcess
-from node_process import MANIFEST, NodeProcess, until
 
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.swarm import codec, keys
@@ -15,6 +13,8 @@ from jaxswarm.swarm.access import Access
 from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.identity import open_identity, peer_of
 from jaxswarm.swarm.manifest import Manifest
+from tests.swarm.attacker_process import AttackerProcess
+from tests.swarm.node_process import MANIFEST, NodeProcess, until
 
 pytestmark = pytest.mark.faults
 

@@ -11,9 +11,7 @@ from typing import Any
 import msgpack
 import psutil
 import pytest
-from attacker_process import AttackerProcess
 from hivemind.proto.dht_pb2 import FindRequest, StoreRequest
-from node_process import MANIFEST, NodeProcess, output, until
 
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.swarm import codec, keys
@@ -21,6 +19,8 @@ from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.identity import open_identity, peer_of
 from jaxswarm.swarm.manifest import Manifest
+from tests.swarm.attacker_process import AttackerProcess
+from tests.swarm.node_process import MANIFEST, NodeProcess, output, until
 
 pytestmark = pytest.mark.faults
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
-from node_process import NodeProcess, until
 
 from jaxswarm.swarm import shards
 from jaxswarm.swarm.config import Limits
 from jaxswarm.swarm.identity import open_identity
+from tests.swarm.node_process import NodeProcess, until
 
 Make = Callable[..., NodeProcess]
 

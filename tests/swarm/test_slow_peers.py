@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from node_process import NodeProcess, output, until
-from swarm_steps import announce, texts
 
 from jaxswarm.records import Position
+from tests.swarm.node_process import NodeProcess, output, until
+from tests.swarm.swarm_steps import announce, texts
 
 Make = Callable[..., NodeProcess]
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
-from node_process import output
-
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
+from tests.swarm.node_process import output
 
 ANSWER, CRITIQUE = Position(0, 0), Position(0, 1)
 PATIENCE_S = 20.0
