@@ -61,10 +61,9 @@ def ours(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
     import jax.numpy as jnp
     from flax import nnx
 
-    from jaxswarm import precision
     from jaxswarm.learner.generate import generate
     from jaxswarm.learner.sampling import GREEDY
-    from jaxswarm.model import qwen2, weights
+    from jaxswarm.model import precision, qwen2, weights
     from jaxswarm.model.sharding import make_mesh
     from jaxswarm.model.sources import open_source
     from jaxswarm.tokenizer import Tokenizer

@@ -16,10 +16,11 @@ from pathlib import Path
 from absl import flags as absl_flags
 from tqdm import tqdm
 
-from jaxswarm import assemble, flags, readers, settings
 from jaxswarm.errors import InputError
-from jaxswarm.held_out import Evaluation, evaluate
+from jaxswarm.host import readers
+from jaxswarm.node.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
+from jaxswarm.setup import assemble, flags, settings
 
 
 @readers.may_leave()

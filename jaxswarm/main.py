@@ -1,15 +1,15 @@
 """One node: `python -m jaxswarm.main --config configs/gsm8k.py`, on TPU, GPU and CPU alike.
 
 The config file lists every key with its unit. Every end has a line of cause and an exit code
-(jaxswarm/ending.py).
+(jaxswarm/host/ending.py).
 """
 
 import sys
 import traceback
 
-from jaxswarm import memory, readers
-from jaxswarm.ending import BUG, DONE, UNUSABLE, Ending, StoppedError, cause
 from jaxswarm.errors import InputError
+from jaxswarm.host import memory, readers
+from jaxswarm.host.ending import BUG, DONE, UNUSABLE, Ending, StoppedError, cause
 
 AGAIN = "run the same command again to go on"
 
@@ -41,8 +41,8 @@ def _run(ending: Ending) -> bool:
     # To import JAX takes seconds, in which an end may be asked for too.
     from absl import flags as absl_flags
 
-    from jaxswarm import flags
     from jaxswarm.run import run
+    from jaxswarm.setup import flags
 
     values = absl_flags.FlagValues()
     flags.define(values)

@@ -4,18 +4,18 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from jaxswarm import assemble, flags, settings
-from jaxswarm.ending import Ending
-from jaxswarm.node import Node
-from jaxswarm.parts import Parts
+from jaxswarm.host.ending import Ending
+from jaxswarm.node.node import Node
+from jaxswarm.node.parts import Parts
+from jaxswarm.node.resume import resume
+from jaxswarm.node.sharing_node import SharingNode
 from jaxswarm.report.journal import JOURNAL_FILE, Journal
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.reports import METRICS_FILE, read_reports
 from jaxswarm.report.rundir import NodeCard, held
 from jaxswarm.report.status import StatusLine
 from jaxswarm.report.summary import summarise
-from jaxswarm.resume import resume
-from jaxswarm.sharing_node import SharingNode
+from jaxswarm.setup import assemble, flags, settings
 from jaxswarm.stages.dataset import Dataset
 
 NODES = {settings.STAGED: Node, settings.SHARING: SharingNode}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble
 from jaxswarm.errors import InputError
 from jaxswarm.model.checkpoint_source import steps
+from jaxswarm.setup import assemble
 from jaxswarm.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.faults

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble
 from jaxswarm.evaluate import main
+from jaxswarm.setup import assemble
 from tests.report.test_files import FULL, needs_full
 
 ROOT = Path(__file__).parents[1]

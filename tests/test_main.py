@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, evaluate, memory
+from jaxswarm import evaluate
 from jaxswarm.doctor import __main__ as doctor
 from jaxswarm.errors import InputError
+from jaxswarm.host import memory
 from jaxswarm.main import main
 from jaxswarm.report.rundir import held
+from jaxswarm.setup import assemble
 
 ROOT = Path(__file__).parents[1]
 TINY = f"--config={ROOT}/configs/tiny.py"

@@ -23,8 +23,9 @@ from benchmarks import facts
 from benchmarks.learning import page, play, real, records
 from benchmarks.learning.arms import ARMS, GROUP
 from benchmarks.learning.lab import open_lab
-from jaxswarm import flags, memory
 from jaxswarm.errors import InputError
+from jaxswarm.host import memory
+from jaxswarm.setup import flags
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from itertools import chain
 from benchmarks.learning.measures import Reader, majority
 from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.sampling import Sampling
-from jaxswarm.parts import NodeConfig
+from jaxswarm.node.parts import NodeConfig
 from jaxswarm.records import STAGES, Discussion, Position, Question, Stage, StageOutput
 from jaxswarm.stages.registry import StagePlan
 

@@ -23,8 +23,8 @@ from benchmarks.learning.lab import open_lab
 from benchmarks.learning.play import play
 from benchmarks.learning.records import Run
 from benchmarks.learning.statistics import Interval, interval
-from jaxswarm import flags
 from jaxswarm.errors import InputError
+from jaxswarm.setup import flags
 
 SOLO = ARMS["solo"]
 

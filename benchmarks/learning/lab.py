@@ -13,11 +13,11 @@ from benchmarks.learning import further_problems, sharing, specialists
 from benchmarks.learning.measures import Exam, Reader
 from benchmarks.learning.sharing import LogProbs
 from benchmarks.learning.twin import Twin
-from jaxswarm import assemble, flags, settings
 from jaxswarm.errors import InputError
 from jaxswarm.learner.learner import Learner
 from jaxswarm.model import qwen2
 from jaxswarm.records import Discussion, Question, Stage
+from jaxswarm.setup import assemble, flags, settings
 from jaxswarm.stages import registry
 from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.registry import StagePlan

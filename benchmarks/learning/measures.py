@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxswarm import batches
-from jaxswarm.held_out import EvaluationConfig
 from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.sampling import GREEDY, Sampling
+from jaxswarm.node import batches
+from jaxswarm.node.held_out import EvaluationConfig
 from jaxswarm.records import Discussion, Question
 from jaxswarm.stages.answers import final_answer
 from jaxswarm.stages.registry import StagePlan

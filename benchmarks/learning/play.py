@@ -19,15 +19,15 @@ from benchmarks.learning.lab import Lab
 from benchmarks.learning.sharing import LockstepNode, Pool
 from benchmarks.learning.specialists import KINDS
 from benchmarks.learning.twin import Twin
-from jaxswarm import settings
 from jaxswarm.learner.checkpoint import Checkpointer
-from jaxswarm.node import Node
-from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.node.node import Node
+from jaxswarm.node.parts import NodeConfig, Parts
+from jaxswarm.node.resume import Start
 from jaxswarm.records import STAGES, Position, Stage, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, Journal, JournalState
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.status import StatusLine
-from jaxswarm.resume import Start
+from jaxswarm.setup import settings
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 
 MEASUREMENTS = 8

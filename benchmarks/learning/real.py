@@ -20,11 +20,11 @@ from benchmarks.learning.arms import Arm, Play
 from benchmarks.learning.debate import debate
 from benchmarks.learning.lab import Lab
 from benchmarks.learning.twin import Twin
-from jaxswarm import assemble, flags, settings
 from jaxswarm.errors import InputError
 from jaxswarm.launch.processes import LOG_FILE
 from jaxswarm.records import Stage
 from jaxswarm.report.reports import METRICS_FILE, StageReport, read_reports
+from jaxswarm.setup import assemble, flags, settings
 
 LOOK_S = 1.0
 

@@ -22,13 +22,13 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.learning.twin import Twin
-from jaxswarm import batches
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.logprobs import completion_logprobs
 from jaxswarm.learner.train_step import Batch
 from jaxswarm.model import qwen2
-from jaxswarm.outcome import Outcome
-from jaxswarm.parts import NodeConfig
+from jaxswarm.node import batches
+from jaxswarm.node.outcome import Outcome
+from jaxswarm.node.parts import NodeConfig
 from jaxswarm.records import Discussion, Position
 from jaxswarm.stages.dataset import Dataset, draw
 from jaxswarm.stages.registry import StagePlan

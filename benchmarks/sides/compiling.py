@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from configs import tiny
-from jaxswarm import assemble, batches, settings
-from jaxswarm.flags import Config
-from jaxswarm.held_out import evaluate
+from jaxswarm.node import batches
+from jaxswarm.node.held_out import evaluate
 from jaxswarm.records import STAGES, Discussion, Stage
+from jaxswarm.setup import assemble, settings
+from jaxswarm.setup.flags import Config
 
 STEPS = (
     "/jax/core/compile/jaxpr_trace_duration",

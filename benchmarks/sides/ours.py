@@ -13,7 +13,7 @@ from flax import nnx
 
 from benchmarks import roofline
 from benchmarks.work import Measured, Work, jax_peak_gb, repeat, run
-from jaxswarm import memory, precision
+from jaxswarm.host import memory
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
@@ -21,7 +21,7 @@ from jaxswarm.learner.packing import pack
 from jaxswarm.learner.profile import profiled
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import Batch, GRPOConfig
-from jaxswarm.model import qwen2, weights
+from jaxswarm.model import precision, qwen2, weights
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sharding import make_mesh, param_shardings
 from jaxswarm.model.sources import open_source

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from jaxswarm import assemble, flags, paths, readers, settings
 from jaxswarm.doctor import identity, machine
 from jaxswarm.doctor.findings import Finding, Level, run, verdict
 from jaxswarm.errors import InputError
+from jaxswarm.host import paths, readers
 from jaxswarm.model.config import ModelConfig
+from jaxswarm.setup import assemble, flags, settings
 
 
 @readers.may_leave()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxswarm.doctor.findings import Finding, Level
 from jaxswarm.errors import InputError
-from jaxswarm.locks import hold
+from jaxswarm.host.locks import hold
 from jaxswarm.swarm.identity import check_places, parse, peer_id
 
 WHAT = "identity"

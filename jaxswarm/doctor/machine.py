@@ -14,13 +14,13 @@ from packaging.requirements import Requirement
 
 from jaxswarm.doctor import container
 from jaxswarm.doctor.findings import Finding, Level
-from jaxswarm.flags import Config
 from jaxswarm.learner.generate import prompt_pieces
 from jaxswarm.learner.micro_batches import pieces
 from jaxswarm.model.checkpoint_source import steps
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.sharding import ways_along
-from jaxswarm.settings import CHECKPOINTS
+from jaxswarm.setup.flags import Config
+from jaxswarm.setup.settings import CHECKPOINTS
 
 LARGE_FOR_A_CPU = 100e6
 """Parameters above which a stage on a CPU takes minutes."""

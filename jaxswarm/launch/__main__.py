@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from jaxswarm import readers
 from jaxswarm.errors import InputError
+from jaxswarm.host import readers
 from jaxswarm.launch.launcher import launch
 from jaxswarm.launch.plan import parse
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from jaxswarm.ending import UNUSABLE
+from jaxswarm.host.ending import UNUSABLE
 from jaxswarm.launch.panel import Panel, end_table
 from jaxswarm.launch.plan import INITIAL_PEERS, Plan
 from jaxswarm.launch.processes import KILL_AFTER_S, NodeProcess, Stop

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from jaxswarm.ending import SAME_REQUEST_S, heard
+from jaxswarm.host.ending import SAME_REQUEST_S, heard
 from jaxswarm.report.rundir import SUMMARY_FILE, NodeCard, Summary
 from jaxswarm.report.status import STATUS_FILE, Reading, read_reading
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxswarm.errors import InputError
+from jaxswarm.host.paths import typed
+from jaxswarm.host.quiet import quiet
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.weights import Source
-from jaxswarm.paths import typed
-from jaxswarm.quiet import quiet
 
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.txt"]

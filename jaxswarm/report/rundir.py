@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxswarm.errors import InputError
-from jaxswarm.locks import hold
+from jaxswarm.host.locks import hold
 from jaxswarm.report.files import as_document, read_json, replace_json, unwritable
 
 NODE_FILE = "node.json"

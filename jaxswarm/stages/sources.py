@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from jaxswarm.errors import InputError
-from jaxswarm.paths import typed
-from jaxswarm.quiet import quiet
+from jaxswarm.host.paths import typed
+from jaxswarm.host.quiet import quiet
 
 FLAG = "--config.data.source"
 USE_LOCAL_DATA = (

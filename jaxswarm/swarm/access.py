@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from jaxswarm.errors import InputError
-from jaxswarm.paths import typed
+from jaxswarm.host.paths import typed
 from jaxswarm.swarm.refusal import Reason, RefusedError
 
 SAME_ACCESS = "give all nodes the same swarm.name, swarm.secret_file and swarm.allowed_peers"

@@ -1,4 +1,4 @@
-"""The settings of a swarm, as `jaxswarm.settings` makes them of a config."""
+"""The settings of a swarm, as `jaxswarm.setup.settings` makes them of a config."""
 
 from dataclasses import dataclass, field
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from jaxswarm.errors import InputError
-from jaxswarm.locks import hold
+from jaxswarm.host.locks import hold
 
 KEY_BITS = 2048
 MAX_KEY_BITS = 4096

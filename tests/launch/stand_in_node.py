@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from jaxswarm.ending import UNUSABLE
+from jaxswarm.host.ending import UNUSABLE
 from jaxswarm.records import STAGES, Position
 from jaxswarm.report.files import AppendLog
 from jaxswarm.report.reports import METRICS_FILE, HeldOutReport, StageReport, read_reports, to_json

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jaxswarm.ending import DONE, UNFINISHED_STAGE
+from jaxswarm.host.ending import DONE, UNFINISHED_STAGE
 from jaxswarm.main import AGAIN
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal

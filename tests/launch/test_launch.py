@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jaxswarm.ending import SAME_REQUEST_S, UNUSABLE
 from jaxswarm.errors import InputError
+from jaxswarm.host.ending import SAME_REQUEST_S, UNUSABLE
 from jaxswarm.launch import launcher as launcher_module
 from jaxswarm.launch.__main__ import main
 from jaxswarm.launch.launcher import launch

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxswarm.ending import DONE
+from jaxswarm.host.ending import DONE
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.rundir import NodeCard

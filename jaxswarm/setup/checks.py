@@ -4,10 +4,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from jaxswarm import flags
 from jaxswarm.errors import InputError
-from jaxswarm.flags import Config
-from jaxswarm.settings import MODES, STAGED
+from jaxswarm.setup import flags
+from jaxswarm.setup.flags import Config
+from jaxswarm.setup.settings import MODES, STAGED
 from jaxswarm.stages.merge import PUBLISH_POLICIES
 from jaxswarm.swarm.arrivals import STARTED_OVER
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxswarm.ending import UNFINISHED_STAGE, cause
+from jaxswarm.host.ending import UNFINISHED_STAGE, cause
 from tests.terminals import Terminal
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_bug_s_last_line_names_it_and_what_to_do(error: Exception, named: str)
 ENDED_AT_ONCE = """
 import sys, time
 from pathlib import Path
-from jaxswarm import ending as ending_module, readers
+from jaxswarm.host import ending as ending_module, readers
 from jaxswarm.records import Position
 from jaxswarm.report.status import StatusLine
 from tests.launch.stand_in_node import status_of
@@ -95,7 +95,7 @@ def test_a_terminal_that_takes_nothing_more_keeps_no_process(tmp_path: Path) -> 
 
 ASKED_FOR_NOTHING = """
 import os, signal
-from jaxswarm.ending import Ending
+from jaxswarm.host.ending import Ending
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 with Ending().requests():
     os.kill(os.getpid(), signal.SIGHUP)
@@ -113,7 +113,7 @@ def test_who_ignores_a_signal_goes_on_ignoring_it() -> None:
 
 WHERE_NOTHING_CAN_BE_RAISED = """
 import os, signal
-from jaxswarm.ending import Ending, StoppedError
+from jaxswarm.host.ending import Ending, StoppedError
 
 class Asks:
     def __del__(self):
@@ -145,7 +145,7 @@ def test_a_request_that_nobody_could_be_told_of_ends_the_run_before_its_first_st
 
 BEFORE_THE_NODE = """
 import os, signal, sys
-from jaxswarm.ending import Ending, StoppedError
+from jaxswarm.host.ending import Ending, StoppedError
 signal.signal({number}, signal.SIG_DFL)  # whoever started the tests may ignore it
 try:
     with Ending().requests():
@@ -190,4 +190,4 @@ def test_a_request_while_jax_is_imported_ends_the_run_with_a_line(number: signal
     assert node.returncode == 0, err
     assert out.startswith(f"stopped on request ({number.name}) before its first stage")
     assert "Traceback" not in err
-    assert " jaxswarm.node\n" not in err, "it was asked in time"
+    assert " jaxswarm.node.node\n" not in err, "it was asked in time"

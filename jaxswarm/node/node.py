@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jaxswarm import memory
-from jaxswarm.conversation import Conversation, usable
 from jaxswarm.errors import InputError
-from jaxswarm.evaluations import Evaluations
+from jaxswarm.host import memory
 from jaxswarm.learner.profile import profiled
-from jaxswarm.outcome import Outcome, stage_report
-from jaxswarm.parts import NodeConfig, Parts
-from jaxswarm.progress import Progress
+from jaxswarm.node.conversation import Conversation, usable
+from jaxswarm.node.evaluations import Evaluations
+from jaxswarm.node.outcome import Outcome, stage_report
+from jaxswarm.node.parts import NodeConfig, Parts
+from jaxswarm.node.progress import Progress
+from jaxswarm.node.resume import Start, facts
+from jaxswarm.node.study import Study
 from jaxswarm.records import STAGES, Discussion, Position, Stage
-from jaxswarm.resume import Start, facts
-from jaxswarm.study import Study
 from jaxswarm.swarm.waiting import Gathered, OnWait, Waiting
 
 
@@ -34,7 +34,7 @@ class Node:
     """Of a round."""
 
     def __init__(self, config: NodeConfig, parts: Parts, start: Start):
-        """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
+        """Does nothing yet. `start`: from `jaxswarm.node.resume.resume`."""
         self._config = config
         self._parts = parts
         self._start = self._next = start.position
@@ -72,11 +72,11 @@ class Node:
         position, discussions = self._start, self._conversation.replay(self._start)
         if self._evaluations.is_due(position):
             self._evaluations.make(position, self._seconds)
-        if config.first_peers:
-            self._parts.exchange.wait_for_peers(
-                position, config.first_peers, config.stage_deadline_s, self._wait
-            )
         if not self._is_done(position):
+            if config.first_peers:
+                self._parts.exchange.wait_for_peers(
+                    position, config.first_peers, config.stage_deadline_s, self._wait
+                )
             fresh = not self._conversation.said(position)
             position, discussions = self._enter(position, discussions, joining=fresh)
         while not self._stopping and not self._is_done(position):
@@ -197,7 +197,7 @@ class Node:
             if target == position:
                 break
             if self._is_done(target):
-                self._leave_behind(target)
+                self._stay_behind(target)
                 break
             where = "ahead" if target > position else "behind"
             self._progress.say(f"the swarm is {where}: going from {position} to {target}")
@@ -208,7 +208,7 @@ class Node:
             exchange.wait_for(position, self._config.stage_deadline_s, self._wait)
         return position, discussions
 
-    def _leave_behind(self, target: Position) -> None:
+    def _stay_behind(self, target: Position) -> None:
         """The swarm is past this node's last round. No word of others ends a run: it plays on.
 
         Raises:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, precision
 from jaxswarm.errors import InputError
+from jaxswarm.model import precision
+from jaxswarm.setup import assemble
 
 pytestmark = pytest.mark.usefixtures("no_matmul_precision")
 

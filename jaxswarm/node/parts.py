@@ -1,13 +1,13 @@
-"""What a node is told and what it is made of. `jaxswarm.assemble` makes both from a config."""
+"""What a node is told and what it is made of. `jaxswarm.setup` makes both from a config."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jaxswarm.held_out import EvaluationConfig
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.sampling import Sampling
+from jaxswarm.node.held_out import EvaluationConfig
 from jaxswarm.records import Position, Stage
 from jaxswarm.report.journal import Journal
 from jaxswarm.report.metrics import MetricsWriter

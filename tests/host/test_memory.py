@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from jaxswarm import memory
+from jaxswarm.host import memory
 
 pytestmark = pytest.mark.skipif(
     not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc"
@@ -51,7 +51,7 @@ def test_a_node_hands_memory_back_in_its_first_round_and_then_every_twenty(
 
 HEAPS_OF_TEN_THREADS = """
 import ctypes, threading
-from jaxswarm import memory
+from jaxswarm.host import memory
 
 memory.keep_freed()
 libc = ctypes.CDLL(None)
@@ -75,7 +75,7 @@ def test_many_threads_share_one_heap():
 
 FAULTS_OF_EACH_USE = """
 import ctypes, resource, threading
-from jaxswarm import memory
+from jaxswarm.host import memory
 
 memory.keep_freed()
 libc = ctypes.CDLL(None)

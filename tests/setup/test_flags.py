@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from absl import flags as absl_flags
 
-from jaxswarm import flags
 from jaxswarm.errors import InputError
+from jaxswarm.setup import flags
 
 CONFIG = "--config=configs/gsm8k.py"
 
@@ -149,9 +149,9 @@ def test_a_config_file_may_take_an_argument(parse, tmp_path):
 def test_a_directory_with_a_package_configs_of_its_own_does_no_harm(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/__init__.py").touch()
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     code = (
-        "import sys; from absl import flags as f; from jaxswarm import flags\n"
+        "import sys; from absl import flags as f; from jaxswarm.setup import flags\n"
         "values = f.FlagValues(); flags.define(values); print(flags.parse(values, '').rounds)"
     )
     done = subprocess.run(

@@ -2,14 +2,14 @@
 
 import pytest
 
-from jaxswarm import evaluations
 from jaxswarm.errors import InputError
 from jaxswarm.learner.checkpoint import Checkpointer
-from jaxswarm.node import Node
+from jaxswarm.node import evaluations
+from jaxswarm.node.node import Node
 from jaxswarm.records import STAGES, Position, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE
 from jaxswarm.swarm.exchange import Hub, LocalExchange
-from tests.playing import after_publishing, config_of, one_device, play, reports
+from tests.node.playing import after_publishing, config_of, one_device, play, reports
 
 __all__ = ["one_device"]
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
-from jaxswarm import batches
-from jaxswarm.outcome import Asked
-from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.node import batches
+from jaxswarm.node.outcome import Asked
+from jaxswarm.node.parts import NodeConfig, Parts
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
 from jaxswarm.stages.dataset import draw

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, batches
 from jaxswarm.learner.learner import Learner
-from jaxswarm.node import Node
+from jaxswarm.node import batches
+from jaxswarm.node.node import Node
 from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
+from jaxswarm.setup import assemble
 from jaxswarm.stages.dataset import draw
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
-from tests.playing import (
+from tests.node.playing import (
     ROUNDS,
     after_publishing,
     config_of,

@@ -5,10 +5,10 @@ import pytest
 
 from jaxswarm.errors import InputError
 from jaxswarm.learner.learner import Learner
+from jaxswarm.node.study import MAX_DROPPED
 from jaxswarm.records import STAGES
-from jaxswarm.study import MAX_DROPPED
 from jaxswarm.swarm.exchange import Hub, LocalExchange
-from tests.playing import config_of, one_device, play, reports
+from tests.node.playing import config_of, one_device, play, reports
 
 __all__ = ["one_device"]
 

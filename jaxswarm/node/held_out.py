@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxswarm import batches
 from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.sampling import GREEDY, Sampling
+from jaxswarm.node import batches
 from jaxswarm.records import Discussion, Question
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.tokenizer import Tokenizer

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxswarm import batches
 from jaxswarm.learner.generate import Rollout
+from jaxswarm.node import batches
 from jaxswarm.records import Discussion, PeerText, Question, Stage
 from jaxswarm.stages import registry
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxswarm.errors import InputError
-from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.node.parts import NodeConfig, Parts
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JournalState
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jaxswarm.batches import Prompts
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.train_step import StepMetrics
+from jaxswarm.node.batches import Prompts
 from jaxswarm.records import Discussion, Position, Score
 from jaxswarm.report.reports import StageReport
 from jaxswarm.stages.registry import StagePlan

@@ -9,14 +9,14 @@ from pathlib import Path
 import jax
 
 from jaxswarm.errors import InputError
-from jaxswarm.flags import Config
-from jaxswarm.held_out import EvaluationConfig
+from jaxswarm.host.paths import typed
 from jaxswarm.learner.optimizer import OptimizerConfig
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import GRPOConfig
-from jaxswarm.parts import NodeConfig
-from jaxswarm.paths import typed
+from jaxswarm.node.held_out import EvaluationConfig
+from jaxswarm.node.parts import NodeConfig
 from jaxswarm.records import STAGES
+from jaxswarm.setup.flags import Config
 from jaxswarm.swarm import access
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
 from jaxswarm.swarm.config import DhtConfig, Limits

@@ -6,12 +6,12 @@
 A round is one answer stage. `SharingNode._play` is that line; what stands around it is a node's.
 """
 
-from jaxswarm.node import Node
-from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.node.node import Node
+from jaxswarm.node.parts import NodeConfig, Parts
+from jaxswarm.node.resume import Start
+from jaxswarm.node.trade import Trade
 from jaxswarm.records import Discussion, Position
-from jaxswarm.resume import Start
 from jaxswarm.swarm.waiting import Gathered
-from jaxswarm.trade import Trade
 
 
 class SharingNode(Node):
@@ -20,7 +20,7 @@ class SharingNode(Node):
     stages = 1
 
     def __init__(self, config: NodeConfig, parts: Parts, start: Start):
-        """Does nothing yet. `start`: from `jaxswarm.resume.resume`."""
+        """Does nothing yet. `start`: from `jaxswarm.node.resume.resume`."""
         super().__init__(config, parts, start)
         self._trade = Trade(config, parts, start.past, self._refused)
 

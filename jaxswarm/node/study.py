@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from jaxswarm import batches
 from jaxswarm.errors import InputError
-from jaxswarm.outcome import Asked, Outcome
-from jaxswarm.parts import NodeConfig, Parts
-from jaxswarm.progress import Progress
+from jaxswarm.node import batches
+from jaxswarm.node.outcome import Asked, Outcome
+from jaxswarm.node.parts import NodeConfig, Parts
+from jaxswarm.node.progress import Progress
 from jaxswarm.records import Discussion
 from jaxswarm.stages.registry import StagePlan
 

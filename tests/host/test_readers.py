@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from jaxswarm import readers
+from jaxswarm.host import readers
 from tests.terminals import ROOT, Terminal
 
 PROGRAM = """
 import contextlib, sys
 from rich.console import Console
-from jaxswarm import readers
+from jaxswarm.host import readers
 
 @readers.may_leave()
 def main():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jaxswarm.progress import Progress
+from jaxswarm.node.progress import Progress
 from jaxswarm.records import Position
 from jaxswarm.report.status import StatusLine, read_reading
 from jaxswarm.swarm.waiting import Waiting
@@ -51,7 +51,7 @@ def test_time_left_goes_by_the_fastest_stage_of_the_kind_since_the_first_one_com
     line, tmp_path, monkeypatch
 ):
     clock = iter([0.0, 40.0, 50.0, 54.0])
-    monkeypatch.setattr("jaxswarm.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("jaxswarm.node.progress.time.monotonic", lambda: next(clock))
     progress = Progress(line, "node-0", 3, lambda: 0)
     for round_ in range(2):
         progress.begin(Position(round_, 1))

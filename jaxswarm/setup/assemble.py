@@ -10,18 +10,18 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxswarm import checks, precision, settings
 from jaxswarm.errors import InputError
-from jaxswarm.flags import Config
+from jaxswarm.host.paths import typed
 from jaxswarm.learner.checkpoint import Checkpointer
 from jaxswarm.learner.generator import Generate, Generator
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.micro_batches import check_micro_batches
-from jaxswarm.model import qwen2, sharding, sources, weights
+from jaxswarm.model import precision, qwen2, sharding, sources, weights
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.paths import typed
 from jaxswarm.records import Stage
 from jaxswarm.report.files import unwritable
+from jaxswarm.setup import checks, settings
+from jaxswarm.setup.flags import Config
 from jaxswarm.stages import dataset, registry
 from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.registry import StagePlan

@@ -9,17 +9,17 @@ import jax
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, settings
 from jaxswarm.learner.checkpoint import Checkpointer
-from jaxswarm.node import Node
-from jaxswarm.parts import Parts
+from jaxswarm.node.node import Node
+from jaxswarm.node.parts import Parts
+from jaxswarm.node.resume import resume
 from jaxswarm.records import StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, Journal
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.reports import METRICS_FILE, Reports, read_reports
 from jaxswarm.report.status import StatusLine
-from jaxswarm.resume import resume
 from jaxswarm.run import NODES
+from jaxswarm.setup import assemble, settings
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 
 ROUNDS = 2

@@ -9,9 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import gsm8k, tiny
-from jaxswarm import assemble, settings
+from jaxswarm.setup import assemble, settings
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 class Recorder:

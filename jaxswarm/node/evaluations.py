@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from jaxswarm.held_out import evaluate
-from jaxswarm.parts import NodeConfig, Parts
-from jaxswarm.progress import Progress
+from jaxswarm.node.held_out import evaluate
+from jaxswarm.node.parts import NodeConfig, Parts
+from jaxswarm.node.progress import Progress
 from jaxswarm.records import Position, Stage
 from jaxswarm.report.reports import HeldOutReport
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, batches, settings
-from jaxswarm.conversation import Conversation
-from jaxswarm.parts import Parts
+from jaxswarm.node import batches
+from jaxswarm.node.conversation import Conversation
+from jaxswarm.node.parts import Parts
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, Journal
+from jaxswarm.setup import assemble, settings
 from jaxswarm.stages.registry import StagePlan
 from jaxswarm.swarm.exchange import Hub, LocalExchange
 

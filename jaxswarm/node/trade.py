@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxswarm.conversation import say_once
 from jaxswarm.learner.generate import Rollout
-from jaxswarm.outcome import Asked
-from jaxswarm.parts import NodeConfig, Parts
+from jaxswarm.node.conversation import say_once
+from jaxswarm.node.outcome import Asked
+from jaxswarm.node.parts import NodeConfig, Parts
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
 from jaxswarm.stages.dataset import draw

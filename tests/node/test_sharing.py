@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from jaxswarm import assemble, trade
 from jaxswarm.learner import grpo
 from jaxswarm.learner.learner import Learner
+from jaxswarm.node import trade
+from jaxswarm.node.trade import Trade
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, JournalState, read_journal
+from jaxswarm.setup import assemble
 from jaxswarm.swarm.exchange import Hub, LocalExchange
-from jaxswarm.trade import Trade
-from tests.playing import after_publishing, config_of, one_device, play, play_together, reports
+from tests.node.playing import after_publishing, config_of, one_device, play, play_together, reports
 
 __all__ = ["one_device"]
 
