@@ -109,7 +109,8 @@ def _lay_down(directory: Path, shape: dict[str, Any], model: str) -> None:
         return
     convert = ["--source", model, "--target", str(directory), "--format", "hf"]
     command = [sys.executable, "-m", "tools.convert_weights", *convert, "--dtype", "float32"]
-    subprocess.run(command, check=True)
+    if subprocess.run(command).returncode:
+        raise SystemExit(2)  # the line above says why
     _tie(directory)
 
 

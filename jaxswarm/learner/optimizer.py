@@ -54,7 +54,10 @@ def learning_rate(config: OptimizerConfig) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Clip, then AdamW (arXiv 1711.05101). Its moments take the parameters' dtype: float32."""
+    """Clip, then AdamW (arXiv 1711.05101). Its moments take the parameters' dtype: float32.
+
+    A gradient that is not finite counts as zero: it leaves the moments and parameters finite.
+    """
     return optax.chain(
         _clip_by_global_norm(config.clip_norm),
         optax.adamw(
@@ -65,6 +68,9 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 def _clip_by_global_norm(norm: float) -> optax.GradientTransformation:
     """What optax's transformation of that name does, in a form that needs no memory.
+
+    And zero in the place of gradients that are not finite: to keep the old state instead, XLA on
+    CPUs would have the moments in memory twice.
 
     Optax divides each gradient by the norm and then chooses; XLA keeps those quotients, one more
     copy of the parameters at the step's peak. One factor for all is multiplied in where it is used.
@@ -78,7 +84,8 @@ def _clip_by_global_norm(norm: float) -> optax.GradientTransformation:
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
         del params
-        factor = jnp.minimum(1.0, norm / optax.global_norm(updates))
-        return jax.tree.map(lambda update: update * factor, updates), state
+        found = optax.global_norm(updates)
+        factor, is_finite = jnp.minimum(1.0, norm / found), jnp.isfinite(found)
+        return jax.tree.map(lambda each: jnp.where(is_finite, each * factor, 0), updates), state
 
     return optax.GradientTransformation(init, update)

@@ -113,7 +113,7 @@ class StepMetrics(NamedTuple):
     """Mean |log-prob here - the sampler's| over the tokens that it drew, 0 where it drew none: on a
     first update, what the two programs differ by."""
     grad_norm: jax.Array
-    """Before the clip. Not finite: the update was dropped."""
+    """Before the clip. Not finite: the optimizer took zero in its place."""
 
 
 def train_step(
@@ -124,7 +124,7 @@ def train_step(
     reference: nnx.State | None,
     batch: Batch[jax.Array],
 ) -> tuple[TrainState, StepMetrics]:
-    """Learns from one batch. An update whose gradient is not finite changes nothing.
+    """Learns from one batch.
 
     Args:
       graph: the model's structure, from `nnx.split`.
@@ -148,13 +148,10 @@ def train_step(
         with jax.named_scope(OPTIMIZER):
             changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, changes)
-            grad_norm = optax.global_norm(grads)
-            learnt = TrainState(params, opt_state, state.step + 1)
-            state = jax.tree.map(partial(jnp.where, jnp.isfinite(grad_norm)), learnt, state)
             metrics = metrics._replace(
-                grad_norm=grad_norm, sampler_gap=metrics.sampler_gap * all_per_own
+                grad_norm=optax.global_norm(grads), sampler_gap=metrics.sampler_gap * all_per_own
             )
-        return state, metrics
+        return TrainState(params, opt_state, state.step + 1), metrics
 
     if config.updates == 1:
         return update(state, None)

@@ -18,7 +18,7 @@ Phase = Callable[[str], AbstractContextManager[None]]
 """Shows a phase of the work while its block runs."""
 
 MAX_DROPPED = 3
-"""Updates in a row that may have no finite gradient. One is an accident of a batch."""
+"""Gradients in a row that may be not finite. One is an accident of a batch."""
 
 
 class Study:
@@ -73,7 +73,7 @@ class Study:
         """The GRPO step. The arrays are given where some completions are not one's own.
 
         Raises:
-          InputError: none of the last updates had a finite gradient.
+          InputError: the last gradients were all not finite.
         """
         if asked.rollout is None:
             return asked.outcome
@@ -99,16 +99,16 @@ class Study:
             )
 
     def _look_at(self, grad_norm: float) -> None:
-        """Tells of an update that the learner has dropped, and ends a run of nothing else."""
+        """Tells of a gradient that the learner has dropped, and ends a run of nothing else."""
         if math.isfinite(grad_norm):
             self._dropped = 0
             return
         self._dropped += 1
-        self._progress.say(f"an update was dropped: the norm of its gradient is {grad_norm}")
+        self._progress.say(f"a gradient was dropped: its norm is {grad_norm}")
         if self._dropped == MAX_DROPPED:
             raise InputError(
                 "gradients",
                 got=f"{MAX_DROPPED} in a row that are not finite",
-                expected="finite ones; nothing of the others was kept",
+                expected="finite ones",
                 remedy="lower --config.optimizer.learning_rate; an earlier checkpoint may help too",
             )

@@ -1,5 +1,6 @@
 """The optimizer against optax's own, and what its programs need of memory."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,20 @@ def test_the_clip_is_that_of_optax(scale):
     )
     for name, changes in expected.items():
         np.testing.assert_allclose(got[name], changes, rtol=1e-6)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_counts_as_zero(broken):
+    params = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(4)}
+    grads = jax.tree.map(lambda array: array - 1, params)
+    poisoned = grads | {"b": grads["b"].at[1].set(broken)}
+    optimizer = make_optimizer(CONFIG)
+    _, state = optimizer.update(grads, optimizer.init(params), params)
+    got, expected = (
+        optimizer.update(these, state, params)
+        for these in (poisoned, jax.tree.map(jnp.zeros_like, grads))
+    )
+    chex.assert_trees_all_equal(got, expected)
 
 
 def test_an_update_needs_no_copy_of_the_gradients():

@@ -1,4 +1,4 @@
-"""Updates whose gradient is not finite: dropped, told, and the end of a run that has no others."""
+"""Gradients that are not finite: dropped, told, and the end of a run that has no others."""
 
 import numpy as np
 import pytest
@@ -34,17 +34,17 @@ def overflow(monkeypatch):
     return at
 
 
-def test_an_update_that_overflows_is_told_and_the_run_goes_on(tmp_path, capfd, overflow):
+def test_a_gradient_that_overflows_is_told_and_the_run_goes_on(tmp_path, capfd, overflow):
     config = config_of(tmp_path, rounds=2)
     config.evaluation.questions = 0
     overflow(0, 1, 4)
     assert play(config, LocalExchange(Hub(), "ann"))
     stages = reports(tmp_path).stages
     assert [bool(np.isfinite(stage.grad_norm)) for stage in stages] == [0, 0, 1, 1, 0, 1]
-    assert capfd.readouterr().out.count("an update was dropped") == 3
+    assert capfd.readouterr().out.count("a gradient was dropped: its norm is nan") == 3
 
 
-def test_a_run_whose_updates_all_overflow_ends_with_a_line_and_keeps_what_it_had(
+def test_a_run_whose_gradients_all_overflow_ends_with_a_line_and_keeps_what_it_had(
     tmp_path, overflow
 ):
     config = config_of(tmp_path, rounds=3)
