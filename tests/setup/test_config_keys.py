@@ -1,5 +1,7 @@
 """Every key of a config is read by somebody, and the README's table says what the config says."""
 
+import ast
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -9,7 +11,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import gsm8k, tiny
+from jaxswarm.learner.optimizer import OptimizerConfig
+from jaxswarm.learner.sampling import Sampling
+from jaxswarm.learner.train_step import GRPOConfig
+from jaxswarm.node.held_out import EvaluationConfig
+from jaxswarm.node.parts import NodeConfig
 from jaxswarm.setup import assemble, settings
+from jaxswarm.swarm.config import DhtConfig, Limits
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -53,6 +61,34 @@ def test_every_key_is_read(tmp_path: Path):
     assemble.checkpointer(recorder, source, tokenizer).close()
     assemble.learner(recorder, source, print)
     assert keys(config).keys() - seen == set()
+
+
+def read_of_settings() -> set[str]:
+    """Names of the attributes that the package reads, elsewhere than where settings are made."""
+    read: set[str] = set()
+    for file in (README.parent / "jaxswarm").rglob("*.py"):
+        if file.parent.name == "setup":
+            continue
+        nodes = [ast.parse(file.read_text())]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                read.add(node.attr)
+            if not (isinstance(node, ast.FunctionDef) and node.name == "__post_init__"):
+                nodes.extend(ast.iter_child_nodes(node))
+    return read
+
+
+def test_what_the_keys_become_is_read_in_turn():
+    kinds = (NodeConfig, EvaluationConfig, GRPOConfig, OptimizerConfig, Sampling, DhtConfig, Limits)
+    read = read_of_settings()
+    unread = [
+        f"{kind.__name__}.{field.name}"
+        for kind in kinds
+        for field in dataclasses.fields(kind)
+        if field.name not in read
+    ]
+    assert unread == []
 
 
 @pytest.mark.parametrize("config", [tiny.get_config()])
