@@ -1,4 +1,4 @@
-"""One run of a node, from its config to its last round. assemble.py has what it is made of."""
+"""One run of a node, from its config to its last round; setup/assemble.py makes its parts."""
 
 import contextlib
 import os
@@ -86,8 +86,8 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
         summary.write(directory)
         if finished and summary.rounds < config.rounds:
             status.say(
-                f"played {summary.rounds} whole rounds of {config.rounds}: the swarm was ahead of "
-                "the others"
+                f"{summary.rounds} of {config.rounds} rounds were played and reported whole; the "
+                "others were skipped, to keep up with the swarm or after an interruption"
             )
     return finished
 

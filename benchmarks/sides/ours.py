@@ -71,7 +71,8 @@ def ours(work: Work) -> Measured:
         rollout = generate()
         ways["unpacked"](rollout)  # compiles
         updates_s = _in_turns(work.repeats, ways, rollout)
-    rates = {"flops_per_s": roofline.flops(work.dtype)}
+    devices = jax.tree.leaves(learner.state.params)[0].sharding.num_devices
+    rates = {"flops_per_s": devices * roofline.flops(work.dtype)}
     if work.is_even:
         first_s = roofline.best_s(lambda: generate(np.ones_like(budget_QxG)), 2)
         whole_s = min(measured.generate_s)

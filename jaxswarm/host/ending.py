@@ -47,6 +47,7 @@ class Ending:
         self._leave: Callable[[], None] = _do_nothing
         self._say: Callable[[str], None] = _say_nothing
         self._clear: Callable[[], None] = _do_nothing
+        self._saying: threading.Thread | None = None
         self._asked: StoppedError | None = None
 
     def of_line(self, say: Callable[[str], None], clear: Callable[[], None]) -> None:
@@ -95,6 +96,8 @@ class Ending:
             there.close()
             watch.join()
             here.close()
+            if self._saying:
+                self._saying.join(CLEARS_WITHIN_S)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._stop:
@@ -117,7 +120,8 @@ class Ending:
             if first == math.inf:
                 first = time.monotonic()
                 if self._stop:
-                    _within(CLEARS_WITHIN_S, lambda: self._say(ASKED))
+                    # Nobody waits for it: a terminal that hangs shall cost no stage.
+                    self._saying = _in_thread(lambda: self._say(ASKED))
             if time.monotonic() - first > SAME_REQUEST_S:
                 self._exit(128 + signals[-1], "ended at once, as asked for the second time")
             here.settimeout(max(0.1, first + STAGE_ENDS_WITHIN_S - time.monotonic()))
@@ -160,9 +164,13 @@ def cause(error: Exception) -> str:
 
 def _within(seconds: float, act: Callable[[], None]) -> None:
     """Does it in another thread, and waits no longer for it."""
+    _in_thread(act).join(seconds)
+
+
+def _in_thread(act: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
-    thread.join(seconds)
+    return thread
 
 
 def _do_nothing() -> None:

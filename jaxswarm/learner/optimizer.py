@@ -67,13 +67,13 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def _clip_by_global_norm(norm: float) -> optax.GradientTransformation:
-    """What optax's transformation of that name does, in a form that needs no memory.
-
-    And zero in the place of gradients that are not finite: to keep the old state instead, XLA on
-    CPUs would have the moments in memory twice.
+    """What optax's transformation of that name does, in a form that needs no copy of the gradients.
 
     Optax divides each gradient by the norm and then chooses; XLA keeps those quotients, one more
     copy of the parameters at the step's peak. One factor for all is multiplied in where it is used.
+
+    And zero in the place of gradients that are not finite: to keep the old state instead, XLA on
+    CPUs would have the moments in memory twice.
     """
 
     def init(params: optax.Params) -> optax.EmptyState:

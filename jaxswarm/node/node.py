@@ -214,12 +214,12 @@ class Node:
         Raises:
           InputError: it has not played at all, and would have no part in the swarm.
         """
-        past = f"the swarm is at round {target.round + 1}"
+        past = f"the next round of the swarm is {target.round + 1}"
         if self._next == Position(0, 0):
             raise InputError(
                 "rounds",
                 got=self._config.rounds,
-                expected=f"more than {target.round}: {past} already",
+                expected=f"more than {target.round}: {past}",
                 remedy="set --config.rounds; with 0 it runs until it is stopped",
             )
         if not self._is_left_behind:

@@ -98,8 +98,8 @@ def _rows(config: Config) -> tuple[Row, ...]:
         ("output.directory", _is_named, "a directory"),
         (
             "output.checkpoint_stages",
-            lambda stages: stages >= 1 and (swarm.mode == STAGED or stages <= STARTED_OVER),
-            f"1 or more, and at most {STARTED_OVER} where rollouts are shared",
+            lambda stages: stages >= 1 and (swarm.mode == STAGED or stages <= STARTED_OVER // 2),
+            f"1 or more, and at most {STARTED_OVER // 2} where rollouts are shared",
         ),
         ("output.keep_checkpoints", _is_some, "1 or more"),
     )

@@ -46,9 +46,10 @@ class Agreement:
             self._has_told &= not deciding
 
     def _deciding(self, heard: Sequence[tuple[str, Fields]]) -> list[Fields]:
-        """Those of the initial peers; else of whom this node met before; else, if it is in touch
-        with any of these, all. Strangers alone tell it nothing, and one of them never: whom it
-        knows may be still on its way.
+        """Those of the initial peers; else of whom this node met before; else of all.
+
+        Strangers tell it nothing while it is in touch with none of these, and a single stranger
+        never does: an initial peer may just not have been heard yet.
         """
         for known in (self._uplink.told_of, self._uplink.met_before):
             if said := [fields for peer, fields in heard if peer in known]:

@@ -10,7 +10,8 @@ from jaxswarm.swarm import rounds
 from jaxswarm.swarm.waiting import DEFAULTS, Transport
 
 STARTED_OVER = 100
-"""Rounds: a peer that is so much further back has begun a new run. No checkpoint may be older."""
+"""Rounds: a peer that is so much further back has begun a new run. Who was killed while it saved
+goes on two checkpoints back, which is no further."""
 
 
 def arrived(

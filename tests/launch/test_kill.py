@@ -113,7 +113,7 @@ def test_a_node_killed_in_any_phase_goes_on_and_publishes_nothing_twice(
 
 @pytest.mark.timeout(1200)
 def test_a_killed_run_learns_what_it_would_have_learnt(start: Start, tmp_path: Path):
-    """What of it a peer's texts change is in tests/test_node.py: the journal has them."""
+    """What of it a peer's texts change is in tests/node/test_node.py: the journal has them."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start("whole", *SOLO).end() == 0
     for phase in ("generate", "checkpoint", "train", "publish"):

@@ -52,7 +52,7 @@ def test_a_node_whose_rounds_the_swarm_has_behind_it_does_not_say_that_they_are_
     two_others(hub, Position(9, 0))
     with pytest.raises(
         InputError,
-        match=r"rounds: got 2; expected more than 9: .* round 10 already.*--config\.rounds",
+        match=r"rounds: got 2; expected more than 9: .* is 10; .*--config\.rounds",
     ):
         play(config, LocalExchange(hub, "ann"))
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
@@ -75,7 +75,7 @@ def test_a_node_that_the_swarm_leaves_behind_plays_its_last_rounds_alone(tmp_pat
     assert play(config, exchange)
     played = [report.position for report in reports(tmp_path).stages]
     assert played == [Position(r, s) for r in range(5) for s in range(len(STAGES))]
-    said = "the swarm is at round 10, this node's last is 5: going on alone"
+    said = "the next round of the swarm is 10, this node's last is 5: going on alone"
     assert capfd.readouterr().out.count(said) == 1
 
 

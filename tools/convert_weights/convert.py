@@ -101,7 +101,7 @@ def _whole_or_nothing(target: Path, *, needed: int) -> Iterator[Path]:
         raise InputError(
             f"--target {target}",
             got=str(error),
-            expected="to write it",
+            expected="a place that can be written",
             remedy="free some space, or choose another --target",
         ) from error
     finally:
