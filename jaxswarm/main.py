@@ -9,9 +9,7 @@ import traceback
 
 from jaxswarm.errors import InputError
 from jaxswarm.host import memory, readers
-from jaxswarm.host.ending import BUG, DONE, UNUSABLE, Ending, StoppedError, cause
-
-AGAIN = "run the same command again to go on"
+from jaxswarm.host.ending import AGAIN, BUG, DONE, UNUSABLE, Ending, StoppedError, cause
 
 
 @readers.may_leave()

@@ -16,7 +16,6 @@ from jaxswarm.report.rundir import NodeCard, held
 from jaxswarm.report.status import StatusLine
 from jaxswarm.report.summary import summarise
 from jaxswarm.setup import assemble, flags, settings
-from jaxswarm.stages.dataset import Dataset
 
 NODES = {settings.STAGED: Node, settings.SHARING: SharingNode}
 """By `swarm.mode`."""
@@ -43,7 +42,7 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
         ending.of_line(status.say, status.close)
         plans, dataset = assemble.plans(config), assemble.data(config)
         assemble.check_data(config, dataset)
-        status.say(_told_of(dataset))
+        status.say(dataset.counts())
         exchange = stack.enter_context(
             contextlib.closing(assemble.exchange(config, dataset, plans, status.say))
         )
@@ -90,10 +89,3 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
                 "others were skipped, to keep up with the swarm or after an interruption"
             )
     return finished
-
-
-def _told_of(dataset: Dataset) -> str:
-    told = f"{len(dataset.train):,} questions to learn from, {len(dataset.held_out):,} held out"
-    if dataset.skipped:
-        told += f"; {dataset.skipped:,} rows skipped: no question, or no number as its answer"
-    return told

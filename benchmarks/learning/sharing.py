@@ -203,7 +203,7 @@ class LockstepNode:
         )
         rows = np.arange(questions)[:, None]
         mixed = _rollout(
-            np.concatenate([np.asarray(mine)[:, :local], np.asarray(other)[rows, chosen]], axis=1)
+            np.concatenate([mine[:, :local], other[rows, chosen]], axis=1)
             for mine, other in zip(own.rollout, theirs, strict=True)
         )
         texts = [

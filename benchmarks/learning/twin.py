@@ -51,7 +51,7 @@ class Twin(Learner):
     def step(self, batch: Batch[np.ndarray]) -> StepMetrics:
         """As a learner's; what it took is in `spent`."""
         metrics = super().step(batch)
-        groups = batch.reward_QxG[np.asarray(batch.length_QxG).max(axis=1) > 0]
+        groups = batch.reward_QxG[batch.length_QxG.max(axis=1) > 0]
         uniform = float(np.mean(np.ptp(groups, axis=1) == 0))
         self.spent.append(Spent(self._drawn, int(np.sum(batch.length_QxG)), uniform))
         self._drawn = 0

@@ -73,10 +73,7 @@ def _model(config: flags.Config, found: list[ModelConfig]) -> Iterator[Finding]:
 
 def _data(config: flags.Config) -> Iterator[Finding]:
     data = assemble.data(config)
-    found = f"{config.data.source}, {len(data.train)} questions to learn from, "
-    found += f"{len(data.held_out)} held out"
-    if data.skipped or data.repeated:
-        found += f" ({data.skipped} rows lack a question or a number, {data.repeated} repeat one)"
+    found = f"{config.data.source}, {data.counts()}"
     if data.skipped:
         remedy = "see that data.question_column and data.answer_column are the right columns"
         yield Finding(Level.WARNING, "data", found, remedy)

@@ -127,8 +127,8 @@ def memory_needed(config: Config, model: ModelConfig, mesh: Mesh, dtype: str) ->
     logits = 2 * 4 * rows * C * min(grpo.vocab_slice, model.vocab_size)
     tokens = asked * P + rows * C
     layers, of_layer = model.num_layers, _of_layer(model)
-    of_token = layers * model.hidden_size + of_layer if grpo.remat else layers * of_layer
-    kept = tokens * of_token * width
+    values = layers * model.hidden_size + of_layer if grpo.remat else layers * of_layer
+    kept = tokens * values * width
     # The gradients so far, where pieces are added up, and those of a piece.
     gradients = (4 + copy + (4 if cut_into.count > 1 else 0)) * of_weight / fsdp
     learning = gradients + logits + kept + 3 * 4 * heads * max(asked * P**2, rows * C * (P + C))

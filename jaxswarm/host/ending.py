@@ -20,6 +20,8 @@ DONE, BUG, UNUSABLE, UNFINISHED_STAGE = 0, 1, 2, 3
 """Exit codes: done or ended on request with everything saved; a bug; something given can't be used;
 ended on request without the stage that was running. 128 + the signal: ended at once."""
 
+AGAIN = "run the same command again to go on"
+
 STAGE_ENDS_WITHIN_S = 22.0
 """A request is met within 30 s: then there are still some to leave the swarm."""
 LEAVES_WITHIN_S = 6.0
@@ -131,8 +133,7 @@ class Ending:
         self._exit(
             UNFINISHED_STAGE,
             f"stopped on request without the stage that was running: it and its checkpoint did not "
-            f"end within {STAGE_ENDS_WITHIN_S:.0f} s; run the same command again to go on from the "
-            "last whole checkpoint",
+            f"end within {STAGE_ENDS_WITHIN_S:.0f} s; {AGAIN} from the last whole checkpoint",
         )
 
     def _exit(self, code: int, line: str) -> None:
@@ -158,7 +159,7 @@ def cause(error: Exception) -> str:
         )
     return (
         f"error: a bug ended the run: {type(error).__name__}: {words}; please report it with the "
-        "traceback above; run the same command again to go on from the last whole checkpoint"
+        f"traceback above; {AGAIN} from the last whole checkpoint"
     )
 
 

@@ -135,8 +135,8 @@ class Trade:
 
     def mix(self, round_index: int, asked: Asked) -> Mixed:
         """Puts peers' completions, drawn by lot, in the place of the last of one's own groups."""
-        own = asked.outcome.rewards
-        reward_QxG, external_QxG = own.copy(), np.zeros(own.shape, bool)
+        reward_QxG = asked.outcome.rewards
+        external_QxG = np.zeros(reward_QxG.shape, bool)
         if asked.rollout is None:
             return Mixed(asked, reward_QxG, external_QxG)
         rollout = Rollout(*(array.copy() for array in asked.rollout))

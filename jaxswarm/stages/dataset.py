@@ -30,6 +30,14 @@ class Dataset:
     skipped: int
     repeated: int
 
+    def counts(self) -> str:
+        """How many questions there are, and how many rows gave none, for people."""
+        found = f"{len(self.train)} questions to learn from, {len(self.held_out)} held out"
+        if self.skipped or self.repeated:
+            lack = f"{self.skipped} rows lack a question or a number"
+            found += f" ({lack}, {self.repeated} repeat one)"
+        return found
+
     def fingerprint(self) -> str:
         """Names the training questions and their gold answers, in whatever order: 16 hex digits.
 

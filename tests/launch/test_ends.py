@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from jaxswarm.host.ending import DONE, UNFINISHED_STAGE
-from jaxswarm.main import AGAIN
 from jaxswarm.records import Position
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.report.rundir import NodeCard
@@ -66,7 +65,7 @@ def test_asked_in_any_phase_it_ends_after_its_stage_with_everything_saved(
     code, took_s = ask(process, number)
     assert code == DONE
     assert took_s < WITHIN_S
-    assert last_line(tmp_path) == f"stopped on request; {AGAIN}"
+    assert last_line(tmp_path) == "stopped on request; run the same command again to go on"
     if phase != "held-out":
         card = NodeCard.read(tmp_path)
         assert card
