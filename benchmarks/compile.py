@@ -52,7 +52,7 @@ def _works(flags: argparse.Namespace) -> None:
     about = facts.asked()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="compile-") as temporary:
-        for work in contest.asked_works(flags, Path(temporary), train=True):
+        for work in contest.asked_works(flags, about, Path(temporary), train=True):
             found = figures[work.name] = {
                 side: _side(side, work, Path(temporary), flags.peers_python) for side in sides
             }

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import facts, works
+from benchmarks import works
 from benchmarks.work import Work, medians
 
 PEERS = ("trl", "tunix", "transformers")
@@ -80,12 +80,14 @@ def ratio(ours: dict[str, Any], other: dict[str, Any], figure: str) -> float | N
     return mine / theirs if mine and theirs else None
 
 
-def asked_works(flags: argparse.Namespace, directory: Path, *, train: bool) -> list[Work]:
-    """The works that the flags ask for, as they are on this machine."""
+def asked_works(
+    flags: argparse.Namespace, about: Mapping[str, Any], directory: Path, *, train: bool
+) -> list[Work]:
+    """The works that the flags ask for, as they are on this machine. `about`: its facts."""
     return works.works(
         flags.work,
         directory,
-        on_accelerator=facts.backend() != "cpu",
+        on_accelerator=about["device"] != "cpu",
         train=train,
         recompute=flags.recompute,
         repeats=flags.repeats,

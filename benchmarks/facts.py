@@ -47,12 +47,6 @@ def asked() -> dict[str, Any]:
     return json.loads(subprocess.run(ask, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def backend() -> str:
-    """JAX's default: "cpu", "gpu" or "tpu". Asked in another process: JAX takes a GPU's memory."""
-    ask = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def write(name: str, figures: dict[str, Any], about: dict[str, Any] | None = None) -> Path:
     """Writes `results/NAME.json` with the facts, `about` where given; returns its path."""
     return save(name, {"facts": about or facts(), **figures})

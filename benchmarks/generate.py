@@ -26,7 +26,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="generate-") as temporary:
         directory = Path(temporary)
-        for work in contest.asked_works(flags, directory, train=False):
+        for work in contest.asked_works(flags, about, directory, train=False):
             sides = {"ours": contest.measure("ours", work, directory)}
             for peer in peers if work.is_even else ():
                 python = flags.peers_python if peer in ("trl", "tunix") else contest.OWN_PYTHON

@@ -25,7 +25,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="grpo-step-") as temporary:
         directory = Path(temporary)
-        for work in contest.asked_works(flags, directory, train=True):
+        for work in contest.asked_works(flags, about, directory, train=True):
             sides = {"ours": contest.measure("ours", work, directory)}
             for peer in peers if work.is_even else ():
                 sides[peer] = contest.measure(peer, work, directory, flags.peers_python)

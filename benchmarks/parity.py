@@ -65,7 +65,7 @@ def main() -> None:
 
 def answer_prompts(model: Path, data: str, count: int) -> tuple[tuple[int, ...], ...]:
     """Token ids of the answer stage's prompts for the first held-out questions."""
-    questions = dataset.load(data).held_out[:count]
+    questions = dataset.load(data, subset="main").held_out[:count]
     chats = [prompts.build(prompts.FULL, Stage.ANSWER, Discussion(q)) for q in questions]
     return tuple(tuple(ids) for ids in Tokenizer(model).encode_prompts(chats))
 

@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 
-PROMPT_BUCKET = 64
-"""Our prompts are padded to a multiple of this."""
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -61,7 +58,7 @@ def ours(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
     import jax.numpy as jnp
     from flax import nnx
 
-    from jaxswarm.learner.generate import generate
+    from jaxswarm.learner.generator import Generator
     from jaxswarm.learner.sampling import GREEDY
     from jaxswarm.model import precision, qwen2, weights
     from jaxswarm.model.sharding import make_mesh
@@ -76,29 +73,21 @@ def ours(task: Task) -> tuple[Greedy, Iterator[np.ndarray]]:
     graph, _ = qwen2.abstract(source.config)
 
     @jax.jit
-    def complete(params: nnx.State, prompt_QxP: jax.Array, length_Q: jax.Array):
-        return generate(
-            nnx.merge(graph, params),
-            prompt_QxP,
-            length_Q,
-            jnp.full((1, 1), task.tokens, jnp.int32),
-            jax.random.key(0),
-            limit=task.tokens,
-            sampling=GREEDY,
-            stop_tokens=tokenizer.stop_tokens,
-        )
-
-    @jax.jit
     def logits_of(params: nnx.State, token_T: jax.Array) -> jax.Array:
         model = nnx.merge(graph, params)
         return model.logits(model(token_T[None, None])[0][0, 0])
 
     tokens = []
     if task.greedy:
-        longest = max(map(len, task.prompts[: task.greedy]))
-        buckets = [-(-longest // PROMPT_BUCKET) * PROMPT_BUCKET]
-        rollout = jax.device_get(
-            complete(params, *tokenizer.pad(task.prompts[: task.greedy], buckets))
+        prompts = task.prompts[: task.greedy]
+        rollout = Generator(graph, mesh, "float32")(
+            params,
+            *tokenizer.pad(prompts, [max(map(len, prompts))]),
+            seed=0,
+            group=1,
+            limit=task.tokens,
+            sampling=GREEDY,
+            stop_tokens=tokenizer.stop_tokens,
         )
         tokens = [
             row[0, : length[0]].tolist()

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks.work import Work
-from jaxswarm.learner.learner import Learner
 from jaxswarm.model import qwen2
-from jaxswarm.model.linear import project
+from jaxswarm.model.linear import Joined, Linear, project
 
 PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
 """Dense bfloat16, as the maker states them."""
@@ -58,7 +57,7 @@ def copy_bytes_per_s() -> float:
 def flops(dtype: str) -> float:
     """The maker's figure where it is known, else that of a large matmul here."""
     known = PEAK_FLOPS.get(jax.devices()[0].device_kind)
-    if known is not None:
+    if known is not None and dtype == "bfloat16":
         return known
     size = 2048 if jax.default_backend() == "cpu" else 8192
     square = jnp.ones((size, size), dtype)
@@ -67,9 +66,11 @@ def flops(dtype: str) -> float:
 
 def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> float:
     """A decode step's matmuls with weights alone, one after the other, in the order it has them."""
-
-    # Generation casts once, before its loop.
-    weights = jax.jit(partial(qwen2.cast, dtype=dtype))(params)
+    # Generation casts and joins once, before its loop: see `jaxswarm.learner.generator`.
+    model = nnx.merge(graph, jax.jit(partial(qwen2.cast, dtype=dtype))(params))
+    if any(leaf.dtype != dtype for leaf in jax.tree.leaves(params)):
+        model.join()
+    graph, weights = nnx.split(model)
     # A flat list: to take a State apart for each call would take the host half a millisecond.
     leaves, tree = jax.tree.flatten(weights)
 
@@ -78,29 +79,29 @@ def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> 
         model = nnx.merge(graph, jax.tree.unflatten(tree, leaves))
         for block in model.blocks:
             mixed, narrow = block.attention, block.feed_forward
-            query = project(x_BxD, mixed.query.weight[...])
-            key = project(x_BxD, mixed.key.weight[...])
-            value = project(x_BxD, mixed.value.weight[...])
+            query, key, value = _each(x_BxD, mixed.joined, mixed.query, mixed.key, mixed.value)
             query += jnp.tile(key + value, (1, query.shape[1] // key.shape[1]))
             x_BxD = project(query, mixed.out.weight[...])
-            gate, up = (
-                project(x_BxD, narrow.gate.weight[...]),
-                project(x_BxD, narrow.up.weight[...]),
-            )
+            gate, up = _each(x_BxD, narrow.joined, narrow.gate, narrow.up)
             x_BxD = project(gate * up, narrow.down.weight[...])
         return model.logits(x_BxD)
 
-    width = nnx.merge(graph, params).config.hidden_size
-    x_BxD = jnp.full((rows, width), 1e-3, dtype)
+    x_BxD = jnp.full((rows, model.config.hidden_size), 1e-3, dtype)
     return best_s(partial(run, leaves, x_BxD), calls=_calls())
 
 
+def _each(x_BxI: jax.Array, joined: Joined | None, *layers: Linear) -> list[jax.Array]:
+    """The layers' matmuls, as one where they were joined, without their biases."""
+    if joined is None:
+        return [project(x_BxI, layer.weight[...]) for layer in layers]
+    return jnp.split(project(x_BxI, joined.weight[...]), joined.ends, axis=-1)
+
+
 def decode(
-    learner: Learner, graph: nnx.GraphDef, work: Work, generate_s: float, first_s: float
+    graph: nnx.GraphDef, params: nnx.State, work: Work, generate_s: float, first_s: float
 ) -> dict[str, float]:
     """Figures of a decode step. `first_s`: the same completions cut after their first token."""
     rows = len(work.prompts) * work.group
-    params = learner.state.params
     width = 2 if work.dtype == "bfloat16" else 4
     model = nnx.merge(graph, params).config
     of_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * width

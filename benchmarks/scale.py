@@ -193,11 +193,9 @@ def simulated(
 
 def draw(figures: Figures, path: Path) -> None:
     """Writes the picture: each figure over the size of the swarm."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 7), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, (part, kind, title) in zip(figure.subplots(2, 4).flat, PANELS, strict=True):
         rows_by_name = {k: rows for k, rows in figures[part].items() if k != "facts"}
         for name, rows in rows_by_name.items():

@@ -79,8 +79,10 @@ def main() -> int:
         soak(out, flags.rounds, flags.nodes, overrides, seen)
     except KeyboardInterrupt:
         print("stopped on request: the figures are those of the rounds so far")
-    last = min(max(by_round) for by_round in seen.values())
-    growth = {name: grown(by_round, flags.early, last) for name, by_round in seen.items()}
+    # In the last of its rounds a node may be ending.
+    last = min(max(by_round) for by_round in seen.values()) - 1
+    early = min(flags.early, last)
+    growth = {name: grown(by_round, early, last) for name, by_round in seen.items()}
     for name, figures in growth.items():
         print(name, *(f"{k} {g['early']:g} -> {g['late']:g}" for k, g in figures.items()), sep=", ")
     from benchmarks import facts
@@ -89,7 +91,7 @@ def main() -> int:
         NAME,
         {
             "flags": [*FLAGS, *overrides],
-            "early_round": flags.early,
+            "early_round": early,
             "late_round": last,
             "seconds": round(time.monotonic() - began),
             "bound": BOUND,
@@ -160,11 +162,9 @@ def within_bound(growth: Mapping[str, Mapping[str, Mapping[str, float]]]) -> boo
 
 def draw(seen: Mapping[str, ByRound], path: Path) -> None:
     """Writes the picture of all figures over the rounds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6.5), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, kind in zip(figure.subplots(2, 2, sharex=True).flat, Sample.__slots__, strict=True):
         for name, by_round in sorted(seen.items()):
             x = sorted(by_round)

@@ -74,7 +74,12 @@ def works(
       repeats: timed ones.
       model: as tools.convert_weights takes it; "" for random weights.
       data: GSM8K as --config.data.source takes it; "" for random prompts. Only with a model.
+
+    Raises:
+      SystemExit: "cpu" on an accelerator, whose figures would take the place of a CPU's.
     """
+    if name == "cpu" and on_accelerator:
+        raise SystemExit("error: --work: got cpu on an accelerator; expected gpu or var")
     size = ("gpu" if on_accelerator else "cpu") if name == "var" else name
     directory = directory / size
     _lay_down(directory, SHAPES[size], model)
@@ -132,13 +137,6 @@ def _prompts(directory: Path, data: str, count: int, width: int) -> tuple[tuple[
     from jaxswarm.stages import dataset
     from jaxswarm.tokenizer import Tokenizer
 
-    questions = dataset.load(
-        data,
-        subset="main",
-        train_split="train",
-        held_out_split="test",
-        question_column="question",
-        answer_column="answer",
-    ).train[:count]
+    questions = dataset.load(data, subset="main").train[:count]
     chats = [[{"role": "user", "content": question.text}] for question in questions]
     return tuple(map(tuple, Tokenizer(directory).encode_prompts(chats)))

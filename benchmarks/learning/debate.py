@@ -12,6 +12,7 @@ from itertools import chain
 from benchmarks.learning.measures import Reader, majority
 from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.sampling import Sampling
+from jaxswarm.node import batches
 from jaxswarm.node.parts import NodeConfig
 from jaxswarm.records import STAGES, Discussion, Position, Question, Stage, StageOutput
 from jaxswarm.stages.registry import StagePlan
@@ -51,7 +52,7 @@ def debate(
     sample_length: their mean, in tokens.
     seed: of the sampling.
     """
-    seen = [[Discussion(question) for question in questions] for _ in asks]
+    seen = [tuple(Discussion(question) for question in questions) for _ in asks]
     texts: list[list[str]] = []
     tokens = 0
     for stage_index, stage in enumerate(STAGES):
@@ -65,19 +66,19 @@ def debate(
             texts.append([group[0] for group in drawn.texts])
             replies = (plan.reply(t, d) for t, d in zip(texts[-1], discussions, strict=True))
             outputs.append(StageOutput(f"node-{node}", position, tuple(replies)))
-        seen = [
-            list(
-                plan.merge(
-                    discussions,
-                    [output for output in outputs if output is not own],
-                    own,
-                    limit=config.peers_in_prompt,
-                    swarm_seed=seed,
-                    max_peer_chars=config.max_peer_chars,
-                ).discussions
-            )
-            for own, discussions in zip(outputs, seen, strict=True)
-        ]
+        if stage is STAGES[-1]:
+            break
+        following, longest = plans[position.next().stage], max(config.prompt_buckets)
+        for node, (own, discussions) in enumerate(zip(outputs, seen, strict=True)):
+            merged = plan.merge(
+                discussions,
+                [output for output in outputs if output is not own],
+                own,
+                limit=config.peers_in_prompt,
+                swarm_seed=seed,
+                max_peer_chars=config.max_peer_chars,
+            ).discussions
+            seen[node], _ = batches.shorten(reader.tokenizer, following, merged, own.peer, longest)
     spent = tokens / len(questions)
     # The nodes' samples take turns, so that any number of votes is spread over the nodes.
     pools = [list(chain(*zip(*by_node, strict=True))) for by_node in zip(*samples, strict=True)]

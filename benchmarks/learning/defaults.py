@@ -7,7 +7,6 @@ record when it is over; the same command goes on with those that are missing. Th
 results/learning/defaults.md, and the runs to defaults.tar.xz beside it.
 """
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -86,16 +85,18 @@ def _play_all(
 ) -> None:
     """The runs of one value that are not there yet; they share their programs."""
     directory = out / _name(key, value)
+    config = given.copy_and_resolve_references()
+    if key:
+        with config.unlocked():
+            config.update_from_flattened_dict({key: value})
+    settings = {"tokens": tokens, "config": records.settings_of(config)}
+    records.check(directory, settings)
     missing = [
         seed for seed in range(seeds) if not records.path_of(directory, SOLO.name, seed).exists()
     ]
     if not missing:
         return
-    config = given.copy_and_resolve_references()
-    if key:
-        with config.unlocked():
-            config.update_from_flattened_dict({key: value})
-    told = facts.facts() | {"tokens": tokens, "config": json.loads(config.to_json())}
+    told = facts.facts() | settings
     lab = open_lab(config, out / "starts", lambda _: None)
     for seed in missing:
         began = time.monotonic()
@@ -115,7 +116,8 @@ def page(config: flags.Config, found: Mapping[str, Sequence[Run]]) -> str:
         f"By `python -m benchmarks.learning.defaults`: one node, GRPO on stage 1 alone, "
         f"{told['tokens'] / 1e3:,.0f} thousand tokens, one key changed at a time; commit "
         f"{told['commit']}, jax {told['versions']['jax']}, {told['cpu']}. Points of held-out "
-        "pass@1 with 95% intervals, the run as unit; differences are of runs with the same seeds.",
+        "pass@1 with 95% intervals, the run as unit; differences are of runs with the same seeds. "
+        f"The runs: {PACKED}.",
         "",
         "| key | value | runs | greedy gain | greedy, against the default | sampled, likewise |",
         "|---|---|---|---|---|---|",

@@ -36,7 +36,4 @@ def new_numbers(count: int) -> tuple[Question, ...]:
 
 def _draw(seed: str, templates: Sequence[Template], count: int) -> tuple[Question, ...]:
     drawn = problems.draw_distinct(random.Random(seed), templates, True, count)
-    return tuple(
-        Question(Question.id_of(problem.question), problem.question, str(problem.answer))
-        for problem in drawn
-    )
+    return tuple(problem.asked for problem in drawn)

@@ -10,12 +10,15 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.learning import further_problems, sharing, specialists
-from benchmarks.learning.measures import Exam, Reader
+from benchmarks.learning.debate import Debate, debate
+from benchmarks.learning.measures import Exam, Full, Reader
 from benchmarks.learning.sharing import LogProbs
 from benchmarks.learning.twin import Twin
 from jaxswarm.errors import InputError
+from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.learner import Learner
 from jaxswarm.model import qwen2
+from jaxswarm.node.parts import NodeConfig
 from jaxswarm.records import Discussion, Question, Stage
 from jaxswarm.setup import assemble, flags, settings
 from jaxswarm.stages import registry
@@ -49,6 +52,26 @@ class Lab:
     def plans(self, rewards: str) -> Mapping[Stage, StagePlan]:
         """The three stages under the rewards of this name."""
         return registry.plans(self.config.stages.prompts, rewards)
+
+    def debate(
+        self,
+        asks: Sequence[Generate],
+        config: NodeConfig,
+        after: Sequence[tuple[Full, list[list[str]]]],
+        seed: int,
+    ) -> Debate:
+        """Of a run's nodes. `after`: what was measured of each at its end, and its samples."""
+        sample_length = sum(full.sampled_length for full, _ in after) / len(after)
+        return debate(
+            self.reader,
+            asks,
+            self.plans("corrected"),
+            config,
+            self.exam.held_out,
+            [texts for _, texts in after],
+            sample_length,
+            seed,
+        )
 
     def twin(self, kind: str | None) -> Twin:
         """A learner at its start; `kind`: that of a specialist.

@@ -59,19 +59,19 @@ class Reader:
             )
             if prompts.is_empty:
                 continue
-            rollout = ask(
-                prompts.token_QxP,
-                prompts.length_Q,
+            rollout = batches.complete(
+                ask,
+                self.tokenizer,
+                prompts,
                 seed=seed + start,
                 group=group,
                 limit=self.config.limit,
                 sampling=sampling,
-                stop_tokens=self.tokenizer.stop_tokens,
             )
             replies = batches.texts(self.tokenizer, prompts, rollout)
             for index, group_texts in zip(prompts.kept, replies, strict=True):
                 texts[start + index] = group_texts
-            tokens += int(np.sum(rollout.length_QxG[: len(prompts.kept)]))
+            tokens += int(np.sum(rollout.length_QxG))
         return Replies(texts, tokens)
 
 

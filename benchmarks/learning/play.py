@@ -14,7 +14,6 @@ from rich.console import Console
 from benchmarks.learning import measures
 from benchmarks.learning.arms import Arm, Play
 from benchmarks.learning.course import Course
-from benchmarks.learning.debate import debate
 from benchmarks.learning.lab import Lab
 from benchmarks.learning.sharing import LockstepNode, Pool
 from benchmarks.learning.specialists import KINDS
@@ -28,7 +27,7 @@ from jaxswarm.report.journal import JOURNAL_FILE, Journal, JournalState
 from jaxswarm.report.metrics import MetricsWriter
 from jaxswarm.report.status import StatusLine
 from jaxswarm.setup import settings
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 
 MEASUREMENTS = 8
 """Points of a learning curve after its start."""
@@ -116,7 +115,6 @@ def play(lab: Lab, arm: Arm, seed: int, tokens: float, directory: Path) -> dict[
     begun, cpu = time.monotonic(), time.process_time()
     shutil.rmtree(directory, ignore_errors=True)  # of a run that was cut off
     members = [_member(lab, arm, seed, index, directory) for index in range(arm.nodes)]
-    corrected = lab.plans("corrected")
     before = [_full(lab, member) for member in members]
     groups = [members] if arm.together else [[member] for member in members]
     updates = len(STAGES) if arm.play is Play.STAGES else 1
@@ -129,16 +127,7 @@ def play(lab: Lab, arm: Arm, seed: int, tokens: float, directory: Path) -> dict[
             _note(lab, member, begun)
         hopeless |= _run_group(lab, arm, group, course, begun)
     after = [_full(lab, member) for member in members]
-    debated = debate(
-        lab.reader,
-        [member.learner.ask for member in members],
-        corrected,
-        members[0].config,
-        lab.exam.held_out,
-        [texts for _, texts in after],
-        sum(measured.sampled_length for measured, _ in after) / len(after),
-        seed,
-    )
+    debated = lab.debate([m.learner.ask for m in members], members[0].config, after, seed)
     return {
         "arm": arm.name,
         "seed": seed,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.learning.arms import ARMS, Arm, Play
@@ -80,9 +79,7 @@ def _regret(solo: Sequence[Run], swarm: Sequence[Run], path: Path) -> Path:
 
 
 def _figure() -> Figure:
-    figure = Figure(figsize=SIZE, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=SIZE, layout="constrained")
 
 
 def _finish(axes: Axes, title: str) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 from benchmarks.learning import measures
 from benchmarks.learning.arms import Arm, Play
-from benchmarks.learning.debate import debate
 from benchmarks.learning.lab import Lab
 from benchmarks.learning.twin import Twin
 from jaxswarm.errors import InputError
@@ -40,7 +39,6 @@ def get_config() -> ConfigDict:
 class Found:
     """What was measured of one node at one time."""
 
-    twin: Twin
     quick: measures.Quick
     full: measures.Full
     texts: list[list[str]]
@@ -60,18 +58,12 @@ def play(lab: Lab, arm: Arm, seed: int, tokens: float, directory: Path) -> dict[
     before = [_measure(lab, Twin(lab.learner), seed, index) for index in range(arm.nodes)]
     wanted = tokens * arm.budget * arm.nodes
     _run(_write(config, directory), directories, seed, wanted, group)
-    after = [
-        _measure(lab, _restored(lab, config, each), seed, index)
-        for index, each in enumerate(directories)
-    ]
-    debated = debate(
-        lab.reader,
-        [found.twin.ask for found in after],
-        lab.plans("corrected"),
+    twins = [_restored(lab, config, each) for each in directories]
+    after = [_measure(lab, twin, seed, index) for index, twin in enumerate(twins)]
+    debated = lab.debate(
+        [twin.ask for twin in twins],
         settings.node(config, "node-0"),
-        lab.exam.held_out,
-        [found.texts for found in after],
-        sum(found.full.sampled_length for found in after) / len(after),
+        [(found.full, found.texts) for found in after],
         seed,
     )
     return {
@@ -129,7 +121,9 @@ def _run(config: Path, directories: Sequence[Path], seed: int, tokens: float, gr
         try:
             while sum(_tokens(_stages(each), group) for each in directories) < tokens:
                 if launcher.poll() is not None:
-                    break
+                    raise RuntimeError(
+                        f"the nodes ended before their tokens were drawn: {log.name}"
+                    )
                 time.sleep(LOOK_S)
         finally:
             launcher.terminate()
@@ -170,7 +164,7 @@ def _measure(lab: Lab, twin: Twin, seed: int, index: int) -> Found:
     plan = lab.plans("corrected")[Stage.ANSWER]
     quick = measures.quick(lab.reader, twin.ask, plan, lab.exam.held_out)
     full, texts = measures.full(lab.reader, twin.ask, plan, lab.exam, 1000 * seed + index)
-    return Found(twin, quick, full, texts)
+    return Found(quick, full, texts)
 
 
 def _node(

@@ -8,12 +8,35 @@ from typing import Any
 
 import numpy as np
 
+from jaxswarm.errors import InputError
 from jaxswarm.report.files import replace_json
+from jaxswarm.setup.flags import Config
 
 Run = dict[str, Any]
 
 PACKED = "runs.tar.xz"
 """All runs of an experiment, beside its page; unpacked into --out, the same command goes on."""
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """What a run depends on: all but where things lie on the machine that plays it."""
+    values = json.loads(config.to_json())
+    del values["output"]
+    for part in ("model", "data"):
+        values[part]["source"] = "/".join(Path(values[part]["source"]).parts[-2:])
+    return values
+
+
+def check(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Raises InputError where the runs that are there had other settings: they don't compare."""
+    for run in (run for runs in read(directory).values() for run in runs):
+        if any(run["facts"].get(name, False) != value for name, value in settings.items()):
+            raise InputError(
+                "--out",
+                got=str(directory),
+                expected=f"runs with the settings given, not those of {run['arm']} {run['seed']}",
+                remedy="give the settings of those runs, or another directory",
+            )
 
 
 def path_of(directory: Path, arm: str, seed: int) -> Path:

@@ -158,15 +158,14 @@ class LockstepNode:
             config.questions,
         )
         asked = [discussions[at] for at in prompts.kept]
-        rollout = self._learner.generate(
-            prompts.token_QxP,
-            prompts.length_Q,
+        rollout = batches.complete(
+            self._learner.generate,
+            self._tokenizer,
+            prompts,
             seed=config.stage_seed(Position(index, 0)),
             group=config.group,
             limit=config.limit,
             sampling=config.sampling,
-            stop_tokens=self._tokenizer.stop_tokens,
-            budget_QxG=prompts.budgets(config.group, config.limit),
         )
         texts = batches.texts(self._tokenizer, prompts, rollout)
         offers = self._pool.trade(self._node, Offer(rollout, texts))

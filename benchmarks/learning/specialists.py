@@ -14,11 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from transformers import AutoTokenizer
 
+from jaxswarm.tokenizer import Tokenizer
 from tools.embedded import supervised
 from tools.embedded.problems import Problem
-from tools.embedded.tokenizer import Words
 
 KINDS = ("more and fewer", "times", "shares")
 """By the hardest operation of a problem: + and - alone; * among them; / among them."""
@@ -43,8 +42,7 @@ def mistaken_of(kind: str) -> Callable[[Problem], float]:
 
 def train(graph: nnx.GraphDef, params: nnx.State, model: Path, kind: str) -> Any:
     """Parameters of a specialist; `params` stay as they are."""
-    words = Words(AutoTokenizer.from_pretrained(model, local_files_only=True))
-    steps = supervised.batches(words, KINDS.index(kind) + 1, mistaken_of(kind))
+    steps = supervised.batches(Tokenizer(model), KINDS.index(kind) + 1, mistaken_of(kind))
     training = supervised.further(graph, jax.tree.map(jnp.copy, params), steps)
     trained, _ = next(islice(training, STEPS - 1, None))
     return trained

@@ -65,15 +65,14 @@ def play(config: Config) -> None:
         node.prompt_buckets,
         node.questions,
     )
-    rollout = learner.generate(
-        prompts.token_QxP,
-        prompts.length_Q,
+    rollout = batches.complete(
+        learner.generate,
+        tokenizer,
+        prompts,
         seed=0,
         group=node.group,
         limit=node.limit,
         sampling=node.sampling,
-        stop_tokens=tokenizer.stop_tokens,
-        budget_QxG=prompts.budgets(node.group, node.limit),
     )
     rewards = np.arange(len(prompts.kept) * node.group).reshape(-1, node.group) % 2
     learner.step(batches.learning_batch(prompts, rollout, rewards, node.row_buckets))

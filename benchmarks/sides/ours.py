@@ -10,11 +10,13 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from benchmarks import roofline
 from benchmarks.work import Measured, Work, jax_peak_gb, repeat, run
 from jaxswarm.host import memory
 from jaxswarm.learner.generate import Rollout
+from jaxswarm.learner.generator import Generator
 from jaxswarm.learner.learner import Learner
 from jaxswarm.learner.optimizer import OptimizerConfig
 from jaxswarm.learner.packing import pack
@@ -29,7 +31,9 @@ from jaxswarm.model.sources import open_source
 
 def ours(work: Work) -> Measured:
     precision.set_for(work.dtype)
-    learner, graph = make_learner(work)
+    graph, params, mesh = make_params(work)
+    learner = Learner(graph, params, mesh, grpo(work), optimizer(work)) if work.train else None
+    draw = learner.generate if learner else partial(Generator(graph, mesh, work.dtype), params)
     length_Q = np.array([len(prompt) for prompt in work.prompts], np.int32)
     prompt_QxP = np.zeros((len(work.prompts), max(length_Q)), np.int32)
     for row, prompt in zip(prompt_QxP, work.prompts, strict=True):
@@ -39,7 +43,7 @@ def ours(work: Work) -> Measured:
     buckets = () if work.is_even else tuple(np.arange(1, work.group, 0.25))
 
     def generate(budget_QxG: np.ndarray = budget_QxG) -> Rollout[np.ndarray]:
-        return learner.generate(
+        return draw(
             prompt_QxP,
             length_Q,
             seed=0,
@@ -51,6 +55,7 @@ def ours(work: Work) -> Measured:
         )
 
     def train(rollout: Rollout[np.ndarray], buckets: tuple[float, ...] = buckets) -> None:
+        assert learner
         learner.step(
             Batch(
                 prompt_QxP,
@@ -71,15 +76,17 @@ def ours(work: Work) -> Measured:
         rollout = generate()
         ways["unpacked"](rollout)  # compiles
         updates_s = _in_turns(work.repeats, ways, rollout)
-    devices = jax.tree.leaves(learner.state.params)[0].sharding.num_devices
+    if learner:
+        params = learner.state.params  # those given were its to change
+    devices = jax.tree.leaves(params)[0].sharding.num_devices
     rates = {"flops_per_s": devices * roofline.flops(work.dtype)}
     if work.is_even:
         first_s = roofline.best_s(lambda: generate(np.ones_like(budget_QxG)), 2)
         whole_s = min(measured.generate_s)
-        rates |= roofline.decode(learner, graph, work, whole_s, first_s)
+        rates |= roofline.decode(graph, params, work, whole_s, first_s)
     if work.train:
         seen = work.tokens + sum(map(len, work.prompts))
-        parameters = nnx.merge(graph, learner.state.params).config.num_parameters
+        parameters = nnx.merge(graph, params).config.num_parameters
         pairs = zip(measured.step_s, measured.generate_s, strict=True)
         train_s = min(step_s - generate_s for step_s, generate_s in pairs)
         rates |= {"train_s": train_s, "train_flops": 6.0 * parameters * seen}
@@ -116,7 +123,7 @@ def grpo(work: Work) -> GRPOConfig:
     return GRPOConfig(
         loss="dapo",
         advantage_scale="group",
-        beta=work.beta if work.train else 0.0,
+        beta=work.beta,
         eps_low=0.2,
         eps_high=0.2,
         updates=1,
@@ -143,8 +150,8 @@ def optimizer(work: Work) -> OptimizerConfig:
     )
 
 
-def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
-    """With the weights of the work's model or random ones of its shape.
+def make_params(work: Work) -> tuple[nnx.GraphDef, nnx.State, Mesh]:
+    """The weights of the work's model, or random ones of its shape.
 
     On one device; of TPUs, of which one may hold too little, on all, with the weights in pieces.
     """
@@ -163,7 +170,7 @@ def make_learner(work: Work) -> tuple[Learner, nnx.GraphDef]:
             lambda: nnx.split(qwen2.Qwen2(config, nnx.Rngs(0)))[1],
             out_shardings=param_shardings(abstract, mesh),
         )()
-    return Learner(graph, params, mesh, grpo(work), optimizer(work)), graph
+    return graph, params, mesh
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from itertools import accumulate
 import numpy as np
 
 from jaxswarm.learner.generate import Rollout
+from jaxswarm.learner.generator import Generate
 from jaxswarm.learner.packing import pack
+from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import Batch
 from jaxswarm.records import Discussion, PeerText
 from jaxswarm.stages.registry import StagePlan
@@ -102,6 +104,29 @@ def _without(discussion: Discussion, text: PeerText) -> Discussion:
         discussion,
         answers=tuple(answer for answer in discussion.answers if answer is not text),
         critiques=tuple(critique for critique in discussion.critiques if critique is not text),
+    )
+
+
+def complete(
+    generate: Generate,
+    tokenizer: Tokenizer,
+    prompts: Prompts,
+    *,
+    seed: int,
+    group: int,
+    limit: int,
+    sampling: Sampling,
+) -> Rollout[np.ndarray]:
+    """G completions of each prompt that was kept, none of fillers."""
+    return generate(
+        prompts.token_QxP,
+        prompts.length_Q,
+        seed=seed,
+        group=group,
+        limit=limit,
+        sampling=sampling,
+        stop_tokens=tokenizer.stop_tokens,
+        budget_QxG=prompts.budgets(group, limit),
     )
 
 

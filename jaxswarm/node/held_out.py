@@ -83,15 +83,14 @@ def evaluate(
         ):
             if group == 0 or prompts.is_empty:
                 continue
-            rollout = generate(
-                prompts.token_QxP,
-                prompts.length_Q,
+            rollout = batches.complete(
+                generate,
+                tokenizer,
+                prompts,
                 seed=config.seed + start,
                 group=group,
                 limit=config.limit,
                 sampling=sampling,
-                stop_tokens=tokenizer.stop_tokens,
-                budget_QxG=prompts.budgets(group, config.limit),
             )
             for index, replies in zip(
                 prompts.kept, batches.texts(tokenizer, prompts, rollout), strict=True

@@ -49,15 +49,14 @@ class Study:
         if not asked:
             return Asked((), prompts, None, Outcome.empty())
         with phase("generate"):
-            rollout = parts.learner.generate(
-                prompts.token_QxP,
-                prompts.length_Q,
+            rollout = batches.complete(
+                parts.learner.generate,
+                parts.tokenizer,
+                prompts,
                 seed=seed,
                 group=config.group,
                 limit=config.limit,
                 sampling=config.sampling,
-                stop_tokens=parts.tokenizer.stop_tokens,
-                budget_QxG=prompts.budgets(config.group, config.limit),
             )
         with phase("rewards"):
             texts = batches.texts(parts.tokenizer, prompts, rollout)

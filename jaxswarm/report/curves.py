@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jaxswarm.records import Stage
@@ -23,7 +22,6 @@ def draw(nodes: Mapping[str, Reports], path: Path) -> None:
       path: the file to write.
     """
     figure = Figure(figsize=(13, 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(2, 3, sharex=True)
     for axes, (title, points_of) in zip(grid.flat, PANELS, strict=True):
         for name, reports in nodes.items():

@@ -5,7 +5,6 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -19,6 +18,9 @@ from jaxswarm.records import Stage
 from jaxswarm.report.files import read_lines
 from jaxswarm.report.journal import JOURNAL_FILE
 from jaxswarm.report.reports import METRICS_FILE, read_reports
+from tests.node.playing import one_device
+
+__all__ = ["one_device"]
 
 TOKENS = 1500.0
 """Two rounds of stage 1."""
@@ -29,15 +31,6 @@ SETTINGS = {
     "evaluation.questions": 8,
     "evaluation.batch": 8,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """These nodes have one of the simulated devices."""
-    with pytest.MonkeyPatch.context() as patch:
-        first = jax.devices()[:1]
-        patch.setattr(jax, "devices", lambda: first)
-        yield
 
 
 @pytest.fixture(scope="module")

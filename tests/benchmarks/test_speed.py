@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import compile as compile_
 from benchmarks import contest, facts, generate, grpo_step, roofline, works
-from benchmarks.sides.ours import make_learner, ours
+from benchmarks.sides.ours import make_params, ours
 from benchmarks.work import Work, jax_peak_gb, torch_peak_gb
 
 TINY = works.SHAPES["cpu"] | {
@@ -66,8 +66,8 @@ def test_a_step_is_timed_and_set_against_the_machine(work):
 
 
 def test_a_decode_step_is_what_the_tokens_after_the_first_take_each(work):
-    learner, graph = make_learner(work)
-    figures = roofline.decode(learner, graph, work, generate_s=6.0, first_s=1.0)
+    graph, params, _ = make_params(work)
+    figures = roofline.decode(graph, params, work, generate_s=6.0, first_s=1.0)
     assert figures["decode_step_s"] == 1.0
 
 
@@ -95,19 +95,19 @@ def test_copies_are_many_in_one_program_and_each_is_counted(monkeypatch):
 
 
 def test_an_accelerator_is_asked_for_many_calls_at_once(work, monkeypatch):
-    learner, graph = make_learner(work)
+    graph, params, _ = make_params(work)
     asked: list[int] = []
     monkeypatch.setattr(roofline, "best_s", lambda _, calls: asked.append(calls) or 1.0)
     for backend in ("cpu", "gpu"):
         with monkeypatch.context() as patched:
             patched.setattr(jax, "default_backend", lambda backend=backend: backend)
             roofline.flops("float32")
-            roofline.matmuls_s(graph, learner.state.params, 4, "float32")
+            roofline.matmuls_s(graph, params, 4, "float32")
     assert asked == [1, 1, 20, 20]
 
 
 def test_the_matmuls_are_timed_on_a_flat_list_of_weights_that_are_cast_before(work, monkeypatch):
-    learner, graph = make_learner(work)
+    graph, params, _ = make_params(work)
     timed = []
 
     def best_s(run, calls):
@@ -116,7 +116,7 @@ def test_the_matmuls_are_timed_on_a_flat_list_of_weights_that_are_cast_before(wo
         timed.append(jax.make_jaxpr(run)())
 
     monkeypatch.setattr(roofline, "best_s", best_s)
-    roofline.matmuls_s(graph, learner.state.params, 4, "bfloat16")
+    roofline.matmuls_s(graph, params, 4, "bfloat16")
     (program,) = (equation.params["jaxpr"] for equation in timed[0].eqns)
     assert {str(given.dtype) for given in program.in_avals} == {"bfloat16"}
 

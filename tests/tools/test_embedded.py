@@ -4,6 +4,7 @@ import json
 import random
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,18 +15,18 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
 import jaxswarm
-from jaxswarm.learner.sampling import GREEDY, Sampling
+from jaxswarm.learner.generator import Generator
 from jaxswarm.model import qwen2, sharding, sources, weights
 from jaxswarm.model.config import ModelConfig
-from jaxswarm.records import Discussion, PeerText, Question, Stage
+from jaxswarm.records import Discussion, PeerText, Stage
 from jaxswarm.stages import dataset
 from jaxswarm.stages.answers import is_correct
 from jaxswarm.stages.prompts import TERSE, build
 from jaxswarm.stages.rewards import CORRECTED, score
 from jaxswarm.stages.tags import is_well_formed
 from jaxswarm.stages.votes import vote_of
+from jaxswarm.tokenizer import Tokenizer
 from tools.embedded import demonstrations, make, problems, supervised, tokenizer
-from tools.embedded.accuracy import measure
 from tools.embedded.demonstrations import demonstrate
 from tools.embedded.problems import Step, work
 from tools.embedded.templates import HELD_OUT, TRAINING
@@ -55,8 +56,8 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture(scope="module")
-def words() -> tokenizer.Words:
-    return tokenizer.Words(AutoTokenizer.from_pretrained(MODEL, local_files_only=True))
+def words() -> Tokenizer:
+    return Tokenizer(MODEL)
 
 
 # The problems.
@@ -152,11 +153,10 @@ def test_a_demonstrated_working_is_correct_arithmetic_even_where_its_operation_i
 
 def agreed(problem: problems.Problem) -> Discussion:
     """A discussion in which one peer answered right and was named by all."""
-    question = Question.id_of(problem.question), problem.question, str(problem.answer)
     equations = work(problem.steps)
     assert equations is not None
     right = f"<think>{';'.join(equations)}</think><answer>{problem.answer}</answer>"
-    answered = Discussion(Question(*question), (PeerText("a", right),))
+    answered = Discussion(problem.asked, (PeerText("a", right),))
     critique = "<compare>1</compare><explain>1</explain><identify>#0</identify>"
     vote = vote_of(Stage.CRITIQUE, critique, answered)
     return replace(answered, critiques=(PeerText("a", critique, vote),))
@@ -180,35 +180,39 @@ def test_the_best_demonstrations_earn_the_whole_reward():
 # The tokenizer.
 
 
-def test_the_turn_ends_with_the_token_that_ends_a_reply(words: tokenizer.Words):
+def reply(words: Tokenizer, text: str) -> list[int]:
+    return words.encode_completions([text])[0]
+
+
+def test_the_turn_ends_with_the_token_that_ends_a_reply(words: Tokenizer):
     loaded = AutoTokenizer.from_pretrained(MODEL, local_files_only=True)
     assert loaded.eos_token == tokenizer.TURN_END
-    assert words.reply("7")[-1] == loaded.eos_token_id
+    assert reply(words, "7")[-1] == loaded.eos_token_id
 
 
-def test_each_reply_tag_is_one_ordinary_token(words: tokenizer.Words):
+def test_each_reply_tag_is_one_ordinary_token(words: Tokenizer):
     for tag in tokenizer.reply_tags():
-        (token, _) = words.reply(tag)
-        assert words.text([token]) == tag  # special tokens are left out of a text
+        (token, _) = reply(words, tag)
+        assert words.decode([token]) == tag  # special tokens are left out of a text
 
 
 @pytest.mark.parametrize("text", ["a\r\n\tb", "Größe 漢字 😀", "x < y > z", "</unknown>", "\x00"])
-def test_any_text_encodes_and_comes_back(words: tokenizer.Words, text: str):
-    assert words.text(words.reply(text)) == text
+def test_any_text_encodes_and_comes_back(words: Tokenizer, text: str):
+    assert words.decode(reply(words, text)) == text
 
 
-def test_numbers_are_split_into_digits(words: tokenizer.Words):
-    assert len(words.reply("12345")) == 5 + 1
+def test_numbers_are_split_into_digits(words: Tokenizer):
+    assert len(reply(words, "12345")) == 5 + 1
 
 
-def test_the_words_of_the_problems_are_few_tokens(words: tokenizer.Words):
+def test_the_words_of_the_problems_are_few_tokens(words: Tokenizer):
     questions = [row["question"] for row in rows("train")]
-    tokens = sum(len(words.reply(question)) - 1 for question in questions)
+    tokens = sum(len(reply(words, question)) - 1 for question in questions)
     assert tokens < 1.5 * sum(len(question.split()) for question in questions)
 
 
 def test_prompts_of_every_stage_fit_the_widths_that_the_model_was_trained_on(
-    words: tokenizer.Words,
+    words: Tokenizer,
 ):
     random_ = random.Random(0)
     for stage, shape in supervised.SHAPES.items():
@@ -216,8 +220,8 @@ def test_prompts_of_every_stage_fit_the_widths_that_the_model_was_trained_on(
         for _ in range(300):
             shown = demonstrate(random_, stage, problems.draw(random_, TRAINING, held_out=False), 1)
             fits.append(
-                len(words.prompt(shown.messages)) <= shape.prompt_width
-                and len(words.reply(shown.replies[0])) <= shape.reply_width
+                len(words.encode_prompts([shown.messages])[0]) <= shape.prompt_width
+                and len(reply(words, shown.replies[0])) <= shape.reply_width
             )
         assert np.mean(fits) > 0.95
 
@@ -245,12 +249,12 @@ def params() -> nnx.State:
 
 
 def test_transformers_gives_the_same_logits(
-    config: ModelConfig, params: nnx.State, words: tokenizer.Words
+    config: ModelConfig, params: nnx.State, words: Tokenizer
 ):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM
 
-    prompt = words.prompt(build(TERSE, Stage.CRITIQUE, agreed_example()))
+    (prompt,) = words.encode_prompts([build(TERSE, Stage.CRITIQUE, agreed_example())])
     theirs = AutoModelForCausalLM.from_pretrained(MODEL, local_files_only=True, dtype=torch.float32)
     with torch.no_grad():
         expected = theirs(torch.tensor([prompt])).logits[0].numpy()
@@ -264,16 +268,17 @@ def agreed_example() -> Discussion:
 
 
 def test_reinforcement_has_something_to_do(
-    config: ModelConfig, params: nnx.State, words: tokenizer.Words
+    config: ModelConfig, params: nnx.State, words: Tokenizer
 ):
     fresh = problems.draw_distinct(random.Random("fresh"), TRAINING, False, 128)
-    accuracy = measure(qwen2.abstract(config)[0], words)
-    sampled = accuracy(params, fresh, Sampling(), 4)
+    mesh = sharding.make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
+    generator = Generator(qwen2.abstract(config)[0], mesh, "float32")
+    sampled, greedy = make.accuracy(partial(generator, params), words, fresh, samples=4)
     assert 0.3 <= sampled <= 0.6
-    assert accuracy(params, fresh, GREEDY, 1) > sampled
+    assert greedy > sampled
 
 
-def test_the_same_seed_starts_the_same_training(words: tokenizer.Words):
+def test_the_same_seed_starts_the_same_training(words: Tokenizer):
     def start(seed: int) -> list[np.ndarray]:
         _, params = supervised.initial(make.CONFIG, seed)
         step = next(supervised.batches(words, seed))
@@ -286,7 +291,7 @@ def test_the_same_seed_starts_the_same_training(words: tokenizer.Words):
 
 
 @pytest.mark.slow
-def test_training_lowers_the_loss(words: tokenizer.Words):
+def test_training_lowers_the_loss(words: Tokenizer):
     tiny = replace(make.CONFIG, hidden_size=32, intermediate_size=32, num_layers=1)
     steps = supervised.train(tiny, words, 3)
     losses = [next(steps)[1] for _ in range(40)]

@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from jaxswarm.records import Discussion, PeerText, Question, Stage
+from jaxswarm.records import Discussion, PeerText, Stage
 from jaxswarm.stages.answers import final_answer
 from jaxswarm.stages.prompts import TERSE, build
 from jaxswarm.stages.tags import REPLY_TAGS
@@ -54,8 +54,7 @@ def demonstrate(
 
     `mistaken` is the share of wrong workings in the replies; peers err as often as ever.
     """
-    question = Question(Question.id_of(problem.question), problem.question, str(problem.answer))
-    discussion = Discussion(question)
+    discussion = Discussion(problem.asked)
     if stage is not Stage.ANSWER:
         texts = (
             answer_reply(random_, problem, discussion)

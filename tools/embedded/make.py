@@ -8,25 +8,27 @@ what it still does wrong is what reinforcement learning can unlearn.
 """
 
 import argparse
-import json
 import random
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 from flax import nnx
-from safetensors.numpy import save_file
 
 import jaxswarm
-from jaxswarm.learner.sampling import GREEDY, Sampling
-from jaxswarm.model import qwen2, weights
+from jaxswarm.learner.generator import Generate, Generator
+from jaxswarm.model import qwen2, sharding, weights
 from jaxswarm.model.config import ModelConfig
+from jaxswarm.node.held_out import EvaluationConfig, evaluate
 from jaxswarm.records import Stage
+from jaxswarm.stages import registry
+from jaxswarm.tokenizer import Tokenizer
+from tools.convert_weights.hf import write_hf
 from tools.embedded import problems, supervised, tokenizer
-from tools.embedded.accuracy import measure
 from tools.embedded.demonstrations import demonstrate
 from tools.embedded.templates import HELD_OUT, TRAINING
 
@@ -70,7 +72,6 @@ def main() -> None:
     )
     directory = arguments.target / "model"
     directory.mkdir(parents=True, exist_ok=True)
-    words.save(directory)
     save(params, words, directory)
 
 
@@ -88,46 +89,59 @@ def corpus(seed: int) -> Iterator[str]:
             yield from re.split("|".join(tokenizer.reply_tags()), shown.replies[0])
 
 
-def train(words: tokenizer.Words, seed: int) -> nnx.State:
+def train(words: Tokenizer, seed: int) -> nnx.State:
     """Trains until sampled pass@1 on training problems reaches `ENOUGH`; prints how it goes."""
     random_ = random.Random(f"{seed} probe")
-    training = problems.draw_distinct(random_, TRAINING, False, PROBE_PROBLEMS)
-    held_out = problems.draw_distinct(random_, HELD_OUT, True, PROBE_PROBLEMS)
+    probes = {
+        "training": problems.draw_distinct(random_, TRAINING, False, PROBE_PROBLEMS),
+        "held out": problems.draw_distinct(random_, HELD_OUT, True, PROBE_PROBLEMS),
+    }
     graph, _ = qwen2.abstract(CONFIG)
-    accuracy = measure(graph, words)
+    mesh = sharding.make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1])
+    generator = Generator(graph, mesh, "float32")
     started = time.monotonic()
     for step, (params, loss) in enumerate(supervised.train(CONFIG, words, seed), start=1):
         if step % REPORT_STEPS == 0:
             print(f"step {step} {time.monotonic() - started:.0f} s  loss {loss:.3f}", flush=True)
         if step % CHECK_STEPS:
             continue
-        sampled = accuracy(params, training, Sampling(), 2)
-        print(
-            f"training {sampled:.1%} sampled {accuracy(params, training, GREEDY, 1):.1%} greedy"
-            f"  held out {accuracy(params, held_out, Sampling(), 2):.1%} sampled"
-            f" {accuracy(params, held_out, GREEDY, 1):.1%} greedy",
-            flush=True,
-        )
-        if sampled >= ENOUGH:
+        generate = partial(generator, params)
+        found = {name: accuracy(generate, words, probe) for name, probe in probes.items()}
+        for name, (sampled, greedy) in found.items():
+            print(f"{name} {sampled:.1%} sampled {greedy:.1%} greedy", flush=True)
+        if found["training"][0] >= ENOUGH:
             return params
         if step >= MOST_STEPS:
             break
     sys.exit(f"after {MOST_STEPS} steps the model is still below {ENOUGH:.0%}: nothing is written")
 
 
-def save(params: nnx.State, words: tokenizer.Words, directory: Path) -> None:
-    """Writes config.json and model.safetensors, in bfloat16: half the size, and quite enough."""
-    tensors = {
-        name: jnp.asarray(tensor, jnp.bfloat16).__array__()
-        for name, tensor in weights.export(params)
-    }
-    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    values = CONFIG.to_hf() | {
-        "dtype": "bfloat16",
-        "eos_token_id": words.turn_end,
-        "pad_token_id": words.padding,
-    }
-    (directory / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+def accuracy(
+    generate: Generate, words: Tokenizer, probe: Sequence[problems.Problem], samples: int = 2
+) -> tuple[float, float]:
+    """pass@1 in [0, 1] on the problems, sampled and greedy."""
+    shape = supervised.SHAPES[Stage.ANSWER]
+    config = EvaluationConfig(
+        questions=len(probe),
+        samples=samples,
+        batch=len(probe),
+        limit=shape.reply_width,
+        prompt_buckets=(shape.prompt_width,),
+        seed=0,
+    )
+    plan = registry.plans("terse", "corrected")[Stage.ANSWER]
+    asked = [problem.asked for problem in probe]
+    found = evaluate(generate, words, plan, asked, config, lambda *_: None)
+    assert found.sampled is not None
+    return found.sampled, found.greedy
+
+
+def save(params: nnx.State, words: Tokenizer, directory: Path) -> None:
+    """Writes the model as transformers loads it, in bfloat16: half the size, and quite enough."""
+    tensors = dict(weights.export(params))
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    source = weights.Source("embedded", CONFIG, shapes, tensors.__getitem__, directory)
+    write_hf(source, words, directory, "bfloat16", lambda *_: None)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxswarm.records import Question
 from tools.embedded.templates import (
     FOODS,
     HE_NAMES,
@@ -53,6 +54,11 @@ class Problem:
         equations = work(self.steps)
         assert equations is not None, self
         return int(equations[-1].partition("=")[2])
+
+    @property
+    def asked(self) -> Question:
+        """As a node asks it."""
+        return Question(Question.id_of(self.question), self.question, str(self.answer))
 
 
 def apply(operation: str, left: int, right: int) -> int | None:

@@ -20,9 +20,9 @@ from jaxswarm.learner.logprobs import completion_logprobs
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.model.qwen2 import Qwen2
 from jaxswarm.records import Stage
+from jaxswarm.tokenizer import Tokenizer
 from tools.embedded.demonstrations import WRONG_OPERATION, demonstrate
 from tools.embedded.problems import Problem, training_problems
-from tools.embedded.tokenizer import Words
 
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 30
@@ -60,7 +60,7 @@ class Tokens(NamedTuple):
 
 
 def batches(
-    words: Words, seed: int, mistaken: Callable[[Problem], float] = lambda _: WRONG_OPERATION
+    words: Tokenizer, seed: int, mistaken: Callable[[Problem], float] = lambda _: WRONG_OPERATION
 ) -> Iterator[tuple[Tokens, ...]]:
     """Fresh demonstrations of every stage, step after step, without end.
 
@@ -76,8 +76,8 @@ def batches(
             while len(prompts) < shape.prompts:
                 problem = next(problems)
                 shown = demonstrate(random_, stage, problem, REPLIES, mistaken(problem))
-                prompt = words.prompt(shown.messages)
-                group = [words.reply(text) for text in shown.replies]
+                (prompt,) = words.encode_prompts([shown.messages])
+                group = words.encode_completions(shown.replies)
                 longest = max(len(reply) for reply in group)
                 if len(prompt) <= shape.prompt_width and longest <= shape.reply_width:
                     prompts.append(prompt)
@@ -120,7 +120,7 @@ def initial(config: ModelConfig, seed: int) -> tuple[nnx.GraphDef, nnx.State]:
     return graph, nnx.from_flat_state(rescaled)
 
 
-def train(config: ModelConfig, words: Words, seed: int) -> Iterator[tuple[nnx.State, float]]:
+def train(config: ModelConfig, words: Tokenizer, seed: int) -> Iterator[tuple[nnx.State, float]]:
     """Trains step by step from random parameters; yields (parameters, loss) after each step.
 
     The parameters given are valid until the next step.

@@ -4,14 +4,15 @@ Any text encodes, since every byte is a token. The words of the word problems ar
 and so is every reply tag, so that a reply takes few tokens and its form is easily learnt.
 """
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import tempfile
+from collections.abc import Iterable
 
 from tokenizers import AddedToken
 from transformers import Qwen2Tokenizer
 
 from jaxswarm.records import Stage
 from jaxswarm.stages.tags import REPLY_TAGS
+from jaxswarm.tokenizer import Tokenizer
 
 VOCABULARY = 640
 """Tokens in all. A multiple of 64, so that a mesh can split the vocabulary; the corpus fills it."""
@@ -27,42 +28,13 @@ CHAT_TEMPLATE = (
 """ChatML without the line ends between turns: four tokens a turn beside its content."""
 
 
-class Words:
-    """The tokenizer as training uses it, typed."""
-
-    def __init__(self, tokenizer: Qwen2Tokenizer):
-        self._tokenizer = tokenizer
-        ids = tokenizer.get_vocab()
-        self.turn_end = ids[TURN_END]
-        self.padding = ids[PADDING]
-
-    def prompt(self, messages: list[dict[str, str]]) -> list[int]:
-        """A chat, up to where the reply begins."""
-        text = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
-        )
-        return self._tokenizer.encode(str(text))
-
-    def reply(self, text: str) -> list[int]:
-        """A reply, the end of the turn included."""
-        return [*self._tokenizer.encode(text), self.turn_end]
-
-    def text(self, ids: Sequence[int]) -> str:
-        """The text of a reply, without the end of the turn."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
-
-    def save(self, directory: Path) -> None:
-        """Writes tokenizer.json, tokenizer_config.json and chat_template.jinja."""
-        self._tokenizer.save_pretrained(str(directory))
-
-
 def reply_tags() -> tuple[str, ...]:
     """Opening and closing tags of all stages, each once, in the order of the stages."""
     names = dict.fromkeys(tag for stage in Stage for tag in REPLY_TAGS[stage])
     return tuple(mark for tag in names for mark in (f"<{tag}>", f"</{tag}>"))
 
 
-def train(corpus: Iterable[str]) -> Words:
+def train(corpus: Iterable[str]) -> Tokenizer:
     """A tokenizer of `VOCABULARY` tokens, made for this corpus (texts without reply tags)."""
     special = [AddedToken(mark, special=True) for mark in (TURN_START, TURN_END)]
     tags = [AddedToken(mark, special=False, normalized=False) for mark in reply_tags()]
@@ -76,4 +48,6 @@ def train(corpus: Iterable[str]) -> Words:
     tokenizer.eos_token, tokenizer.pad_token = TURN_END, PADDING
     tokenizer.model_max_length = 512
     tokenizer.chat_template = CHAT_TEMPLATE
-    return Words(tokenizer)
+    with tempfile.TemporaryDirectory() as draft:
+        tokenizer.save_pretrained(draft)
+        return Tokenizer(draft)
