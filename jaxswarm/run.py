@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxswarm.host.ending import Ending
+from jaxswarm.node.life import Life
 from jaxswarm.node.node import Node
 from jaxswarm.node.parts import Parts
 from jaxswarm.node.resume import resume
@@ -17,7 +18,7 @@ from jaxswarm.report.status import StatusLine
 from jaxswarm.report.summary import summarise
 from jaxswarm.setup import assemble, flags, settings
 
-NODES = {settings.STAGED: Node, settings.SHARING: SharingNode}
+NODES: Mapping[str, type[Life]] = {settings.STAGED: Node, settings.SHARING: SharingNode}
 """By `swarm.mode`."""
 
 
@@ -52,7 +53,7 @@ def run(config: flags.Config, words: Sequence[str], ending: Ending) -> bool:
         exchange.join()
         node_config = settings.node(config, exchange.peer)
         before = NodeCard.read(directory)
-        if before and before.peer != exchange.peer:
+        if before and before.addresses and exchange.maddrs and before.peer != exchange.peer:
             status.say(
                 f"this run was peer {before.peer}, from now on it is {exchange.peer}: if its "
                 "identity file was lost, stop, put the backup back and start the same command again"

@@ -114,6 +114,7 @@ def test_a_value_that_can_t_be_used(attempt, tmp_path, flags, named):
         ("swarm.heartbeat_s", 0.0),
         ("swarm.member_ttl_s", 1.0),
         ("swarm.output_ttl_s", 0.0),
+        ("swarm.output_ttl_s", 179.0),
         ("swarm.poll_s", 0.0),
         ("evaluation.every_rounds", -1),
         ("evaluation.questions", -1),

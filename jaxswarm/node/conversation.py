@@ -1,12 +1,13 @@
 """What a node and its swarm tell each other in a round: on the network and in the journal."""
 
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import replace
 
 from jaxswarm.node import batches
 from jaxswarm.node.outcome import Asked
 from jaxswarm.node.parts import NodeConfig, Parts
+from jaxswarm.node.saying import say_once
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
 from jaxswarm.stages.dataset import draw
@@ -170,27 +171,6 @@ class Conversation:
             max(config.prompt_buckets),
         )
         return Merged(shown, Counter(merged.refused) + Counter({"too long": left_out}))
-
-
-def say_once(
-    parts: Parts,
-    past: JournalState,
-    output: StageOutput,
-    asked: Asked,
-    scores: Mapping[Reply, Score],
-) -> StageOutput:
-    """Publishes an output, or what was published in its place before a kill, and returns that.
-
-    It is in the journal before the network has it. A stage that was played before a kill is
-    published again word for word, whatever this time's texts are.
-    """
-    again = past.published.get(output.position)
-    if again is None:
-        questions = [discussion.question for discussion in asked.discussions]
-        parts.journal.published(output, questions, scores)
-    said = again or output
-    parts.exchange.publish(said)
-    return said
 
 
 def _in_order(*outputs: StageOutput) -> tuple[StageOutput, ...]:

@@ -46,9 +46,12 @@ class Evaluations:
         return position.stage_index == 0 and (passed or round_ == 0)
 
     def make(self, position: Position, seconds: Callable[[], float]) -> None:
-        """Measures, and writes it down with the `seconds` that the run then has lasted."""
+        """Measures, and writes it down with the `seconds` that the run then has lasted.
+
+        Not while the node is to stop: it is measured there when it goes on.
+        """
         config, parts = self._config.evaluation, self._parts
-        if config.questions == 0 or self._measured_at == position.round:
+        if config.questions == 0 or self._measured_at == position.round or self._is_stopping():
             return
         self._measured_at = position.round
 

@@ -79,8 +79,20 @@ class Asked:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a stage brought in of others, counted: outputs, and completions in training groups."""
+
+    outputs_read: int = 0
+    missing: int = 0
+    late_used: int = 0
+    late_unused: int = 0
+    external: int = 0
+
+
 def stage_report(
     outcome: Outcome,
+    heard: Heard,
     *,
     position: Position,
     seconds: float,
@@ -88,11 +100,6 @@ def stage_report(
     questions: int,
     has_reference: bool,
     peers: int,
-    outputs_read: int,
-    missing: int,
-    late_used: int,
-    late_unused: int,
-    external: int,
     stages: int,
     refused: Mapping[str, int],
 ) -> StageReport:
@@ -124,11 +131,11 @@ def stage_report(
         questions=questions,
         skipped_prompts=questions - len(outcome.scores),
         peers=peers,
-        outputs_read=outputs_read,
-        missing=missing,
-        late_used=late_used,
-        late_unused=late_unused,
-        external=external,
+        outputs_read=heard.outputs_read,
+        missing=heard.missing,
+        late_used=heard.late_used,
+        late_unused=heard.late_unused,
+        external=heard.external,
         stages=stages,
         refused=refused,
     )

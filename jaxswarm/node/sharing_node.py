@@ -3,18 +3,18 @@
     peers' completions -> questions -> prompts -> token ids -> generate -> texts -> rewards
     -> publish -> mix -> advantages -> train step
 
-A round is one answer stage. `SharingNode._play` is that line; what stands around it is a node's.
+A round is one answer stage. `SharingNode._play` is that line; the rest is any node's life.
 """
 
-from jaxswarm.node.node import Node
+from jaxswarm.node.life import Life
+from jaxswarm.node.outcome import Heard
 from jaxswarm.node.parts import NodeConfig, Parts
 from jaxswarm.node.resume import Start
 from jaxswarm.node.trade import Trade
-from jaxswarm.records import Discussion, Position
-from jaxswarm.swarm.waiting import Gathered
+from jaxswarm.records import Position
 
 
-class SharingNode(Node):
+class SharingNode(Life):
     """Runs rounds of its own, and learns from what has arrived of others."""
 
     stages = 1
@@ -24,10 +24,11 @@ class SharingNode(Node):
         super().__init__(config, parts, start)
         self._trade = Trade(config, parts, start.past, self._refused)
 
-    def _play(
-        self, position: Position, discussions: tuple[Discussion, ...]
-    ) -> tuple[Position, tuple[Discussion, ...]]:
-        """One round."""
+    def _begin(self, position: Position) -> Position:
+        """Where it is itself, whatever the others do; the checkpoint may be of a run in stages."""
+        return position if position.stage_index == 0 else Position(position.round + 1, 0)
+
+    def _play(self, position: Position) -> Position:
         config, parts = self._config, self._parts
         self._progress.begin(position)
         parts.exchange.announce(position, published=False)
@@ -46,17 +47,8 @@ class SharingNode(Node):
                 mixed.asked, self._progress.phase, mixed.reward_QxG, mixed.external_QxG
             )
         following = Position(position.round + 1, 0)
-        self._has_learnt(following)
-        gathered = Gathered(outputs, (), parts.exchange.refused(), 0.0)
-        self._report(position, outcome, gathered, int(mixed.external_QxG.sum()))
-        return self._go_on(following, ())
-
-    def _enter(
-        self,
-        position: Position,
-        discussions: tuple[Discussion, ...],  # noqa: ARG002
-        *,
-        joining: bool,  # noqa: ARG002
-    ) -> tuple[Position, tuple[Discussion, ...]]:
-        """Where it is itself, whatever the others do; the checkpoint may be of a run in stages."""
-        return (position if position.stage_index == 0 else Position(position.round + 1, 0)), ()
+        self._kept.learnt(following)
+        external = int(mixed.external_QxG.sum())
+        self._report(position, outcome, Heard(outputs_read=len(outputs), external=external))
+        self._rest(following)
+        return following

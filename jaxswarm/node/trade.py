@@ -6,15 +6,16 @@ its own rewards. It gives out as many completions of each question as it would t
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxswarm.learner.generate import Rollout
-from jaxswarm.node.conversation import say_once
 from jaxswarm.node.outcome import Asked
 from jaxswarm.node.parts import NodeConfig, Parts
+from jaxswarm.node.saying import say_once
 from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOutput
 from jaxswarm.report.journal import JournalState
 from jaxswarm.stages.dataset import draw
@@ -79,8 +80,7 @@ class Trade:
             scores: dict[Reply, Score] = {}
             kept: list[Reply] = []
             for reply in output.replies:
-                given = len(offered.get(reply.question_id, ()))
-                if reason := self._reason_against(reply, given):
+                if reason := self._reason_against(reply, offered):
                     self._refused[reason] += 1
                     continue
                 about = Discussion(self._questions[reply.question_id])
@@ -159,9 +159,11 @@ class Trade:
         chosen = lots.permutation(len(fitting))[: self._config.external]
         return [fitting[at] for at in sorted(chosen)]
 
-    def _reason_against(self, reply: Reply, given: int) -> str:
-        """Why a peer's completion is not taken, that has given so many of its question; or ""."""
-        if given == self._config.external:
+    def _reason_against(self, reply: Reply, offered: Mapping[str, Sized]) -> str:
+        """Why a peer's completion is not taken, beside those that it has offered; or ""."""
+        given = len(offered.get(reply.question_id, ()))
+        is_one_question_more = not given and len(offered) == self._config.questions
+        if given == self._config.external or is_one_question_more:
             return "too many"
         return fault(reply, self._questions, self._config.max_peer_chars)
 

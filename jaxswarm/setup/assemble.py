@@ -25,7 +25,8 @@ from jaxswarm.setup.flags import Config
 from jaxswarm.stages import dataset, registry
 from jaxswarm.stages.dataset import Dataset
 from jaxswarm.stages.registry import StagePlan
-from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
+from jaxswarm.swarm.exchange import Exchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from jaxswarm.tokenizer import Tokenizer
 
 SOLO_PEER = "solo"

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from jaxswarm.errors import InputError
+from jaxswarm.records import STAGES
 from jaxswarm.setup import flags
 from jaxswarm.setup.flags import Config
 from jaxswarm.setup.settings import MODES, STAGED
@@ -90,6 +91,12 @@ def _rows(config: Config) -> tuple[Row, ...]:
             f"above swarm.heartbeat_s ({swarm.heartbeat_s:g} s)",
         ),
         ("swarm.output_ttl_s", _is_time, seconds),
+        (
+            "swarm.output_ttl_s",
+            lambda ttl_s: swarm.mode != STAGED or ttl_s >= len(STAGES) * swarm.stage_deadline_s,
+            f"at least {len(STAGES)} times swarm.stage_deadline_s ({swarm.stage_deadline_s:g} s), "
+            "or slow peers find outputs no more",
+        ),
         ("swarm.poll_s", _is_time, seconds),
         ("evaluation.every_rounds", _is_not_below_0, "0 (at the start and the end alone) or more"),
         ("evaluation.questions", _is_not_below_0, "0 (no evaluation) or more"),

@@ -131,6 +131,10 @@ class Agent:
         """The live members as heard last."""
         return self._neighbourhood.live(self._round, time.monotonic())
 
+    def departed(self) -> tuple[Member, ...]:
+        """Those of this swarm who have said good-bye of late, as they were then."""
+        return self._neighbourhood.departed(self._round)
+
     async def read(
         self, position: Position, peers: Collection[str], at_most_s: float
     ) -> dict[str, StageOutput]:
@@ -162,7 +166,8 @@ class Agent:
         return self._says.position.round if self._says else 0
 
     @property
-    def _link(self) -> Link | None:
+    def link(self) -> Link | None:
+        """To the swarm; None while there is no daemon."""
         return self._uplink.link
 
     def _live(self) -> frozenset[str]:
@@ -175,16 +180,15 @@ class Agent:
 
     async def _get(self, names: list[str], at_most_s: float, *, latest: bool) -> dict[str, Found]:
         """What lies under these keys, as far as it is here in time: a slow one costs no other."""
-        link = self._link
+        link = self.link
         if not link:
             return {}
-
         searches = (link.get(name, latest=latest, at_most_s=at_most_s) for name in names)
         answers = await asyncio.gather(*searches)
         return {name: found for name, found in zip(names, answers, strict=True) if found}
 
     async def _beat(self) -> bool:
-        if not self._link or not self._says:
+        if not self.link or not self._says:
             return False
         payload = codec.encode_heartbeat(self._says)
         name = keys.members(self._config.name, self._neighbourhood.home)
@@ -194,14 +198,14 @@ class Agent:
         latest = now + self._config.limits.max_heartbeat_ttl_s
         expires = now + self._config.member_ttl_s + HEARTBEAT_MARGIN_S
         self._beat_expires = max(expires, min(self._beat_expires + 0.001, latest))
-        return await self._link.store(name, self._identity.tag, payload, self._beat_expires)
+        return await self.link.store(name, self._identity.tag, payload, self._beat_expires)
 
     async def _store(self, position: Position, payload: bytes) -> bool:
-        if not self._link:
+        if not self.link:
             return False
         name = keys.output(self._config.name, position, self._identity.peer)
         expires = time.time() + self._config.output_ttl_s
-        return await self._link.store(name, self._identity.tag, payload, expires)
+        return await self.link.store(name, self._identity.tag, payload, expires)
 
     def _loops(self) -> Iterable[Coroutine[Any, Any, None]]:
         return map(self._repeat, (self._beat_once, self._outbox.store_waiting, self._listen))

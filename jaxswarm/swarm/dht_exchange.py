@@ -153,6 +153,12 @@ class DhtExchange:
     def look(self, at_most_s: float) -> tuple[Member, ...]:
         return self._call(self._joined.refresh(at_most_s))
 
+    def departed(self) -> tuple[Member, ...]:
+        return self._joined.departed()
+
+    def is_connected(self) -> bool:
+        return self._joined.link is not None
+
     def read(
         self, position: Position, peers: Collection[str], at_most_s: float
     ) -> Mapping[str, StageOutput]:

@@ -57,12 +57,11 @@ class Membership:
 
     def live(self, now: float) -> tuple[Member, ...]:
         """The live members of this swarm, without those who left or keep to another manifest."""
-        members = (
-            Member(peer, beat.position, beat.published, beat.waiting, heard.heard_at)
-            for peer, heard in tuple(self._heard.items())  # the caller may be in another thread
-            if not (beat := heard.heartbeat).gone and beat.manifest == self._manifest
-        )
-        return rounds.live(members, now, self._ttl_s)
+        return rounds.live(self._members(gone=False), now, self._ttl_s)
+
+    def departed(self) -> tuple[Member, ...]:
+        """Members of this swarm who left, in the order of their ids, until they are forgotten."""
+        return tuple(sorted(self._members(gone=True), key=lambda member: member.peer))
 
     def manifests(self, now: float) -> Iterator[tuple[str, Fields]]:
         """Each live peer with its manifest, whatever that says."""
@@ -86,6 +85,12 @@ class Membership:
         self._heard = {
             p: heard for p, heard in self._heard.items() if is_near(p) or self._is_live(heard, now)
         }
+
+    def _members(self, *, gone: bool) -> Iterator[Member]:
+        for peer, heard in tuple(self._heard.items()):  # the caller may be in another thread
+            beat = heard.heartbeat
+            if beat.gone == gone and beat.manifest == self._manifest:
+                yield Member(peer, beat.position, beat.published, beat.waiting, heard.heard_at)
 
     def _is_live(self, heard: _Heard, now: float) -> bool:
         return not heard.heartbeat.gone and now - heard.heard_at <= self._ttl_s

@@ -69,10 +69,11 @@ class Neighbourhood:
 
     def live(self, round_: int, now: float) -> tuple[Member, ...]:
         """The live members with whom this node plays a round, whatever their depth."""
-        members, near = self._membership.live(now), self.near(round_)
-        if near == {EVERYBODY}:
-            return members
-        return tuple(member for member in members if self._home_of(member.peer) in near)
+        return self._near_of(self._membership.live(now), round_)
+
+    def departed(self, round_: int) -> tuple[Member, ...]:
+        """Of those with whom it plays a round, who has left, as they were then."""
+        return self._near_of(self._membership.departed(), round_)
 
     def manifests(self, now: float) -> Iterator[tuple[str, Fields]]:
         """Each live peer that was heard, with its manifest."""
@@ -107,6 +108,12 @@ class Neighbourhood:
         for depth, members in Counter(on_path).items():
             if 1 + members >= self._lonely:
                 self._depth = max(self._depth, depth)
+
+    def _near_of(self, members: tuple[Member, ...], round_: int) -> tuple[Member, ...]:
+        near = self.near(round_)
+        if near == {EVERYBODY}:
+            return members
+        return tuple(member for member in members if self._home_of(member.peer) in near)
 
     def _home_of(self, peer: str, depth: int | None = None) -> Shard:
         return shards.home(shards.address(peer), self._depth if depth is None else depth)

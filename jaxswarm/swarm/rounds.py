@@ -11,7 +11,7 @@ part of the swarm is heard in each round, none can stay behind or run ahead for 
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxswarm.records import STAGES, Position
 
@@ -65,6 +65,17 @@ def to_read_once(position: Position, others: Iterable[Member]) -> frozenset[str]
         for m in others
         if not m.waiting and 0 < _stages_between(position, m.position) <= len(STAGES)
     )
+
+
+def gone_past(position: Position, departed: Iterable[Member]) -> tuple[Member, ...]:
+    """Of the members who left, those who had put out an output for `position`.
+
+    As if they had gone on: what they put out can be read, and nothing more is to be waited for.
+    """
+    on = (replace(m, position=m.position.next()) if m.published else m for m in departed)
+    out = tuple(replace(member, published=False) for member in on)
+    past = to_read_once(position, out)
+    return tuple(member for member in out if member.peer in past)
 
 
 def newest_out(member: Member) -> Position | None:

@@ -55,8 +55,11 @@ LAST_CALL_S = 5.0
 """How long before the deadline the outputs of all who are still awaited are looked up."""
 
 LOOK_UPS = 3
-"""Of the output of a peer that is past the stage: a look-up may fail, or come before all is stored.
-What is not found then is not there."""
+"""Of an output that its writer does not say to be out just now, being past the stage or gone: a
+look-up may fail, or come before all is stored. What is not found then is not there."""
+
+OWED_S = 2.0
+"""That a look-up of what is owed may take: what this stage is about may all be in hand."""
 
 OnWait = Callable[[Waiting], bool]
 """Called again and again while a node waits; False ends the wait."""
@@ -68,6 +71,14 @@ class Transport(Protocol):
     def look(self, at_most_s: float) -> tuple[Member, ...]:
         """The live members as they are now, this node left out; as heard last if that takes longer
         than `at_most_s` seconds."""
+        ...
+
+    def departed(self) -> tuple[Member, ...]:
+        """The members who have left of late, as they were then."""
+        ...
+
+    def is_connected(self) -> bool:
+        """Whether anybody can be asked just now; if not, `read` finds nothing."""
         ...
 
     def read(
@@ -98,15 +109,16 @@ def gather(
     for.
 
     Who counts follows from the heartbeats of each moment: a peer that dies in the meantime is no
-    longer waited for, one that appears is. One that is past the stage is waited for only as long as
-    a few look-ups take. A network that hangs holds nobody past the deadline.
+    longer waited for, one that appears is. One that is past the stage, or has left when its output
+    was out, is waited for only as long as a few look-ups take. A network that hangs holds nobody
+    past the deadline.
     Of many others `max_partners` are read and waited for: see `rounds.partners`.
     """
     start = time.monotonic()
     last_call_s = deadline_s - min(LAST_CALL_S, deadline_s / 4)
     called = False
     outputs: dict[str, StageOutput] = {}
-    looked_up: Counter[str] = Counter()
+    looked_up: Counter[tuple[Position, str]] = Counter()
     late: dict[tuple[Position, str], StageOutput] = {}
 
     def gathered(missing: tuple[str, ...], waited_s: float) -> Gathered:
@@ -116,26 +128,35 @@ def gather(
     def left_s() -> float:
         return max(0.0, start + deadline_s - time.monotonic())
 
+    def untried(at: Position, peers: Collection[str]) -> set[str]:
+        return {peer for peer in peers if looked_up[at, peer] < LOOK_UPS}
+
+    def count(at: Position, peers: Collection[str]) -> None:
+        if transport.is_connected():  # else nobody was asked
+            looked_up.update((at, peer) for peer in peers)
+
     while True:
-        others = transport.look(left_s())
-        partners = rounds.partners(position, others, outputs.keys(), max_partners)
+        others, departed = transport.look(left_s()), transport.departed()
+        heard = (*others, *rounds.gone_past(position, departed))
+        partners = rounds.partners(position, heard, outputs.keys(), max_partners)
         awaited = rounds.to_await(position, partners)
-        past = rounds.to_read_once(position, partners)
-        past = {peer for peer in past - outputs.keys() if looked_up[peer] < LOOK_UPS}
+        past = untried(position, rounds.to_read_once(position, partners) - outputs.keys())
         out = rounds.said_published(position, partners)
         if not called and time.monotonic() - start >= last_call_s:
             called, out = True, awaited  # where the last heartbeat was lost, the output may be out
         wanted = (out | past) - outputs.keys()
         if wanted:
             outputs.update(transport.read(position, sorted(wanted), left_s()))
-        looked_up.update(past)
-        past = {peer for peer in past if looked_up[peer] < LOOK_UPS}
+        count(position, past)
+        past = untried(position, past)
         for earlier, peers in owed.items():
-            out = rounds.said_published(earlier, others) | rounds.to_read_once(earlier, others)
-            wanted = {peer for peer in out.intersection(peers) if (earlier, peer) not in late}
-            if wanted:
-                found = transport.read(earlier, sorted(wanted), left_s())
+            heard = (*others, *rounds.gone_past(earlier, departed))
+            out = rounds.said_published(earlier, heard) | rounds.to_read_once(earlier, heard)
+            lacking = {peer for peer in out.intersection(peers) if (earlier, peer) not in late}
+            if wanted := untried(earlier, lacking):
+                found = transport.read(earlier, sorted(wanted), min(left_s(), OWED_S))
                 late.update({(earlier, peer): output for peer, output in found.items()})
+                count(earlier, wanted)
         missing = tuple(sorted((awaited | past) - outputs.keys()))
         waited_s = time.monotonic() - start
         if not missing or waited_s >= deadline_s:

@@ -10,7 +10,7 @@ import pytest
 
 from configs import tiny
 from jaxswarm.learner.checkpoint import Checkpointer
-from jaxswarm.node.node import Node
+from jaxswarm.node.life import Life
 from jaxswarm.node.parts import Parts
 from jaxswarm.node.resume import resume
 from jaxswarm.records import StageOutput
@@ -20,7 +20,7 @@ from jaxswarm.report.reports import METRICS_FILE, Reports, read_reports
 from jaxswarm.report.status import StatusLine
 from jaxswarm.run import NODES
 from jaxswarm.setup import assemble, settings
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 
 ROUNDS = 2
 
@@ -125,7 +125,7 @@ def after_publishing(exchange: LocalExchange, follow: Callable[[StageOutput], No
     exchange.publish = publish_and_follow
 
 
-def stop_after(node: Node, exchange: LocalExchange, stages: int) -> None:
+def stop_after(node: Life, exchange: LocalExchange, stages: int) -> None:
     """Asks the node to stop when it publishes for the given time."""
     publish, count = exchange.publish, [0]
 

@@ -16,7 +16,7 @@ from jaxswarm.records import Discussion, Position, Reply, Score, Stage, StageOut
 from jaxswarm.report.journal import JOURNAL_FILE, Journal
 from jaxswarm.setup import assemble, settings
 from jaxswarm.stages.registry import StagePlan
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 
 ANSWER, CRITIQUE, RESOLVE = (Position(0, index) for index in range(3))
 RIGHT = "<think>\n3+4=7\n</think>\n<answer>\n7\n</answer>\n"

@@ -7,7 +7,7 @@ from jaxswarm.errors import InputError
 from jaxswarm.learner.learner import Learner
 from jaxswarm.node.study import MAX_DROPPED
 from jaxswarm.records import STAGES
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from tests.node.playing import config_of, one_device, play, reports
 
 __all__ = ["one_device"]

@@ -16,7 +16,7 @@ from jaxswarm.records import NONE_RIGHT, STAGES, Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, read_journal
 from jaxswarm.setup import assemble
 from jaxswarm.stages.dataset import draw
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
 from tests.node.playing import (
     ROUNDS,

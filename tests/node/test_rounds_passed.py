@@ -8,7 +8,7 @@ from jaxswarm.node import evaluations
 from jaxswarm.node.node import Node
 from jaxswarm.records import STAGES, Position, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from tests.node.playing import after_publishing, config_of, one_device, play, reports
 
 __all__ = ["one_device"]
@@ -183,3 +183,37 @@ def test_a_node_that_is_stopped_while_it_measures_a_round_has_it_saved_and_measu
 
     assert play(config, LocalExchange(Hub(), "solo"))
     assert [report.rounds for report in reports(tmp_path).held_out] == [0, 1, 2]
+
+
+def test_nobody_waits_for_a_node_that_only_measures_itself(tmp_path, monkeypatch):
+    hub, heard = Hub(), []
+    evaluate = evaluations.evaluate
+
+    def hearing(*arguments):
+        heard.append([member.peer for member in hub.others("ben")[0]])
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(evaluations, "evaluate", hearing)
+    config = config_of(tmp_path, rounds=2)
+    config.evaluation.every_rounds = 1
+    assert play(config, LocalExchange(hub, "ann"))
+    assert heard == [[], ["ann"], []], "before the first round, the second, and at the end"
+
+
+def test_a_node_that_is_to_stop_begins_no_evaluation(tmp_path):
+    config = config_of(tmp_path, rounds=1)
+    assert play(config, LocalExchange(Hub(), "solo"), stages=len(STAGES))
+    assert [report.rounds for report in reports(tmp_path).held_out] == [0]
+    assert play(config, LocalExchange(Hub(), "solo"))
+    assert [report.rounds for report in reports(tmp_path).held_out] == [0, 1]
+
+
+def test_a_run_that_goes_on_waits_for_no_first_peers(tmp_path):
+    config = config_of(tmp_path, rounds=1)
+    config.evaluation.questions = 0
+    hub = Hub()
+    two_others(hub, Position(0, 0))
+    config.swarm.first_peers, config.swarm.stage_deadline_s = 2, 0.2
+    assert not play(config, LocalExchange(hub, "ann"), stages=1)
+    config.swarm.stage_deadline_s = 36_000.0
+    assert play(config, LocalExchange(Hub(), "ann"))

@@ -14,7 +14,7 @@ from jaxswarm.node.trade import Trade
 from jaxswarm.records import Position, Reply, StageOutput
 from jaxswarm.report.journal import JOURNAL_FILE, JournalState, read_journal
 from jaxswarm.setup import assemble
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from tests.node.playing import after_publishing, config_of, one_device, play, play_together, reports
 
 __all__ = ["one_device"]
@@ -146,6 +146,16 @@ def test_a_question_may_be_followed_again_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(Trade, "questions", noting)
     assert play(sharing(tmp_path, rounds=6), exchange)
     assert followed == [False, True, False, False, True, False], "after two rounds of four"
+
+
+def test_a_peer_offers_no_more_questions_than_a_round_has(tmp_path):
+    config = sharing(tmp_path, rounds=1)
+    replies = [Reply(question.id, "<answer>1</answer>") for question in TRAIN[:7]]
+    assert play(config, beside_ben(*replies, replies[0]))
+    (report,) = reports(tmp_path).stages
+    assert report.refused["too many"] == 7 - config.stages.questions
+    ((_, _, texts),) = offered(tmp_path)
+    assert len(texts) == config.stages.questions + 1
 
 
 def test_what_can_not_be_learnt_from_is_refused_and_counted(tmp_path):

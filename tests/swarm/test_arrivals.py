@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from jaxswarm.records import Position, StageOutput
 from jaxswarm.swarm import arrivals
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from tests.swarm.node_process import NodeProcess, output, until
 
 SECOND, THIRD = Position(1, 0), Position(2, 0)

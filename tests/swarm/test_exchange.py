@@ -7,7 +7,8 @@ from random import Random
 
 from jaxswarm.records import STAGES, Position, Reply, StageOutput
 from jaxswarm.swarm.config import Limits
-from jaxswarm.swarm.exchange import Exchange, Hub, LocalExchange
+from jaxswarm.swarm.exchange import Exchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
 from tests.swarm.node_process import until
 
@@ -178,6 +179,16 @@ def test_what_was_missing_is_read_later_once_it_is_out_and_not_waited_for() -> N
     assert gathered.late == (output(b.peer, ANSWER, "late"),)
     assert gathered.outputs == (output(b.peer, CRITIQUE, "in time"),)
     assert gathered.waited_s < 1.0
+
+
+def test_a_swarm_in_one_process_keeps_two_rounds_of_each_peer() -> None:
+    hub = Hub()
+    a, b = LocalExchange(hub, "a"), LocalExchange(hub, "b")
+    for round_ in range(4):
+        publish(a, Position(round_, 0))
+    publish(b, ANSWER)
+    found = [hub.read(Position(round_, 0), ("a", "b")).keys() for round_ in range(4)]
+    assert found == [{"b"}, set(), {"a"}, {"a"}]
 
 
 def test_an_output_once_out_can_not_be_changed() -> None:

@@ -72,3 +72,16 @@ def test_a_flood_of_newcomers_puts_nobody_out_and_stays_bounded() -> None:
     assert peers(members, 0.0) == ["a", "b", "c"]
     members.hear("a", dataclasses.replace(BEAT, gone=True), expiration=time.time() + 20.0, now=1.0)
     assert peers(members, 1.0) == ["b", "c"]
+
+
+def test_who_left_is_known_with_what_was_out_then_until_it_is_back() -> None:
+    members = Membership(MANIFEST, ttl_s=10.0)
+    gone = dataclasses.replace(BEAT, published=True, gone=True)
+    members.hear("a", gone, expiration=time.time(), now=0.0)
+    members.hear("b", BEAT, expiration=time.time(), now=0.0)
+    foreign = dataclasses.replace(gone, manifest=(("data", "d2"),))
+    members.hear("c", foreign, expiration=time.time(), now=0.0)
+    (member,) = members.departed()
+    assert (member.peer, member.position, member.published) == ("a", Position(1, 0), True)
+    members.hear("a", BEAT, expiration=time.time() + 1.0, now=1.0)
+    assert members.departed() == ()

@@ -65,6 +65,25 @@ def test_only_who_is_in_the_stage_and_says_so_has_published_in_it() -> None:
     assert rounds.said_published(Position(5, 1), others) == {"done"}
 
 
+@pytest.mark.parametrize(
+    ("left_at", "published", "has_it"),
+    [
+        (Position(5, 1), True, True),
+        (Position(5, 1), False, False),
+        (Position(5, 0), True, False),
+        (Position(5, 2), False, True),
+        (Position(6, 0), True, True),
+        (Position(6, 1), True, False),
+    ],
+)
+def test_of_who_left_an_output_is_there_if_it_was_out(
+    left_at: Position, published: bool, has_it: bool
+) -> None:
+    gone = rounds.gone_past(Position(5, 1), [Member("x", left_at, published, False, 0.0)])
+    assert [member.peer for member in gone] == (["x"] if has_it else [])
+    assert rounds.to_await(Position(5, 1), gone) == frozenset()
+
+
 def test_one_stage_behind_the_first_is_the_last_stage_of_the_round_before() -> None:
     assert rounds.to_await(Position(5, 0), [member("x", 4, 2)]) == {"x"}
     assert rounds.to_await(Position(0, 0), [member("x", 0, 0)]) == {"x"}

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
+import pytest
+
 from jaxswarm.records import Position, StageOutput
-from jaxswarm.swarm.exchange import Hub, LocalExchange
+from jaxswarm.swarm.local_exchange import Hub, LocalExchange
 from jaxswarm.swarm.waiting import Waiting
 from tests.swarm.node_process import output
 
@@ -63,3 +65,45 @@ def test_a_peer_ahead_is_missing_if_the_wait_ends_before_its_last_look_up() -> N
     a, b = behind(failing=2)
     b.publish(output(b.peer, ANSWER, "t"))
     assert a.gather(ANSWER, PATIENCE_S, lambda _: False).missing == (b.peer,)
+
+
+def test_what_a_peer_had_put_out_when_it_left_is_read() -> None:
+    a, b = behind(failing=0)
+    b.announce(ANSWER, False)
+    b.publish(output(b.peer, ANSWER, "t"))
+    b.announce(ANSWER, True)
+    b.close()
+    gathered = a.gather(ANSWER, PATIENCE_S, lambda _: True)
+    assert (gathered.outputs, gathered.missing) == ((output(b.peer, ANSWER, "t"),), ())
+
+
+def test_a_peer_that_left_before_its_output_was_out_is_not_looked_up() -> None:
+    a, b = behind(failing=0)
+    b.announce(ANSWER, False)
+    b.close()
+    gathered = a.gather(ANSWER, PATIENCE_S, lambda _: True)
+    assert (gathered.outputs, gathered.missing, a.look_ups) == ((), (), 0)
+
+
+def test_while_nobody_can_be_asked_no_look_up_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = behind(failing=8)
+    b.publish(output(b.peer, ANSWER, "t"))
+    monkeypatch.setattr(a, "is_connected", lambda: a.look_ups > 6)
+    monkeypatch.setattr(a, "pause", lambda _: None)
+    gathered = a.gather(ANSWER, PATIENCE_S, lambda _: True)
+    assert gathered.outputs == (output(b.peer, ANSWER, "t"),)
+    assert a.look_ups == 9
+
+
+def test_what_a_peer_never_had_is_not_looked_up_without_end() -> None:
+    a, b = behind(failing=0)
+    a.announce(CRITIQUE, False)
+    waited = []
+
+    def note(waiting: Waiting) -> bool:
+        waited.append(waiting.missing)
+        return len(waited) < 9
+
+    gathered = a.gather(CRITIQUE, PATIENCE_S, note, {ANSWER: (b.peer,)})
+    assert (gathered.late, gathered.missing) == ((), (b.peer,))
+    assert a.look_ups == 3
