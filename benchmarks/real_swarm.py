@@ -26,6 +26,7 @@ FLAGS = (
     "--config.evaluation.questions=0",
     "--config.swarm.host_maddrs=/ip4/127.0.0.1/tcp/0",
     "--config.swarm.stage_deadline_s=1800",
+    "--config.swarm.output_ttl_s=7200",
 )
 
 

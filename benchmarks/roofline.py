@@ -68,7 +68,7 @@ def matmuls_s(graph: nnx.GraphDef, params: nnx.State, rows: int, dtype: str) -> 
     """A decode step's matmuls with weights alone, one after the other, in the order it has them."""
     # Generation casts and joins once, before its loop: see `jaxswarm.learner.generator`.
     model = nnx.merge(graph, jax.jit(partial(qwen2.cast, dtype=dtype))(params))
-    if any(leaf.dtype != dtype for leaf in jax.tree.leaves(params)):
+    if dtype != "float32":
         model.join()
     graph, weights = nnx.split(model)
     # A flat list: to take a State apart for each call would take the host half a millisecond.

@@ -80,7 +80,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped on request: the figures are those of the rounds so far")
     # In the last of its rounds a node may be ending.
-    last = min(max(by_round) for by_round in seen.values()) - 1
+    last = max(1, min(max(by_round) for by_round in seen.values()) - 1)
     early = min(flags.early, last)
     growth = {name: grown(by_round, early, last) for name, by_round in seen.items()}
     for name, figures in growth.items():
@@ -120,13 +120,13 @@ def soak(
     plan = Plan(nodes=nodes, config=CONFIG, out=out, overrides=more)
     running: list[NodeProcess] = []
     try:
-        first = NodeProcess(plan.command_of(0, None), plan.directory(0))
+        first = NodeProcess(plan.command_of(0, None, nodes - 1), plan.directory(0))
         running.append(first)
         while (card := first.card()) is None:
             _check(first)
             time.sleep(EVERY_S)
         for index in range(1, nodes):
-            command = plan.command_of(index, card.addresses[0])
+            command = plan.command_of(index, card.addresses[0], nodes - 1)
             running.append(NodeProcess(command, plan.directory(index)))
         moved = time.monotonic()
         while any(node.code is None for node in running):

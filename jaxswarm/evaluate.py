@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from jaxswarm.errors import InputError
 from jaxswarm.host import readers
+from jaxswarm.host.paths import typed
 from jaxswarm.node.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
 from jaxswarm.setup import assemble, flags, settings
@@ -37,7 +38,7 @@ def main() -> int:
         config = flags.parse(values, __doc__ or "")
         if values["checkpoint"].value:
             config.model.source = values["checkpoint"].value
-        file = Path(values["json"].value) if values["json"].value else None
+        file = typed(values["json"].value) if values["json"].value else None
         if file:
             _check(file)
         found = measure(config)
@@ -52,6 +53,13 @@ def main() -> int:
 def measure(config: flags.Config) -> Evaluation:
     """Loads what the config names, without a swarm, and asks the held-out questions."""
     assemble.check_values(config)
+    if config.evaluation.questions == 0:
+        raise InputError(
+            "evaluation.questions",
+            got=0,
+            expected="1 or more: else nothing is asked",
+            remedy="set --config.evaluation.questions",
+        )
     assemble.set_up_jax(config)
     plans, dataset = assemble.plans(config), assemble.data(config)
     assemble.check_model(config, assemble.model_config(config))

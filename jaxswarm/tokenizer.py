@@ -42,6 +42,7 @@ class Tokenizer:
         Raises:
           InputError: there is none, or none of an instruct model.
         """
+        self._source = source
         self._tokenizer = _read(Path(source))
         for what, found in (
             ("chat template", self._tokenizer.chat_template),
@@ -62,7 +63,7 @@ class Tokenizer:
         self.pad_id: int = eos if pad is None else pad
         """What fills a prompt up to its bucket; never attended to."""
         self.size: int = max(vocabulary.values()) + 1
-        """Ids in use. The model's vocabulary is at least as large."""
+        """Ids in use, up to the largest; see `check_size`."""
         added = self._tokenizer.added_tokens_decoder.values()
         self._control = sorted(
             {
@@ -70,6 +71,16 @@ class Tokenizer:
                 *(token.content for token in added if token.special),
             }
         )
+
+    def check_size(self, vocab_size: int) -> None:
+        """Raises InputError if the model has no embedding for some ids: lookups would not fail."""
+        if self.size > vocab_size:
+            raise InputError(
+                f"tokenizer of {self._source}",
+                got=f"ids up to {self.size - 1}",
+                expected=f"ids below the size of the model's vocabulary, {vocab_size}",
+                remedy="give the model its own tokenizer, or fetch it anew",
+            )
 
     def save(self, directory: Path) -> None:
         """Writes what `Tokenizer(directory)` reads: tokenizer.json, its config, chat template.

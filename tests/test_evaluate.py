@@ -57,6 +57,10 @@ def test_the_embedded_model_and_its_checkpoint_get_the_same_figures(figures, tmp
     assert checkpoint == model | {"model": target, "sampled": None, "sampled_format": None}
 
 
+def test_no_questions_are_nothing_to_measure(figures):
+    assert figures("--config.evaluation.questions=0", code=2) is None
+
+
 def test_the_file_for_the_figures_is_made_with_its_directory(figures, tmp_path):
     file = tmp_path / "not" / "yet" / "figures.json"
     assert figures(f"--json={file}") is None

@@ -27,6 +27,12 @@ def control(tiny_tokenizer) -> dict[str, int]:
     }
 
 
+def test_a_tokenizer_of_more_ids_than_the_model_has_is_refused(tokenizer):
+    tokenizer.check_size(tokenizer.size)
+    with pytest.raises(InputError, match=f"ids up to {tokenizer.size - 1}'; expected ids below"):
+        tokenizer.check_size(tokenizer.size - 1)
+
+
 def test_a_chat_gets_the_tokens_that_transformers_gives_it(tokenizer, tiny_tokenizer):
     expected = tiny_tokenizer.apply_chat_template(
         CHAT, add_generation_prompt=True, return_dict=False

@@ -23,7 +23,8 @@ def settings_of(config: Config) -> dict[str, Any]:
     values = json.loads(config.to_json())
     del values["output"]
     for part in ("model", "data"):
-        values[part]["source"] = "/".join(Path(values[part]["source"]).parts[-2:])
+        named = values[part]["source"].split(",")
+        values[part]["source"] = ",".join("/".join(Path(name).parts[-2:]) for name in named)
     return values
 
 

@@ -6,6 +6,7 @@ or a failure with its remedy; the last one is the verdict. Exit codes: 0 no fail
 the flags can't be used.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,12 @@ from jaxswarm.doctor import identity, machine
 from jaxswarm.doctor.findings import Finding, Level, run, verdict
 from jaxswarm.errors import InputError
 from jaxswarm.host import paths, readers
+from jaxswarm.model import weights
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.setup import assemble, flags, settings
+
+FETCH_S = 90.0
+"""For a data set that is not there yet, of which all rows are read."""
 
 
 @readers.may_leave()
@@ -44,7 +49,7 @@ def examine(config: flags.Config) -> Iterator[Finding]:
     yield from run("config", lambda: _config(config))
     models: list[ModelConfig] = []
     yield from run("model", lambda: _model(config, models))
-    yield from run("data", lambda: _data(config))
+    yield from run("data", lambda: _data(config), patience_s=FETCH_S)
     for model in models:
         yield from run("devices", lambda model=model: _devices(config, model))
         yield from run("disk", lambda model=model: _disk(config, model))
@@ -67,6 +72,10 @@ def _config(config: flags.Config) -> Iterator[Finding]:
 def _model(config: flags.Config, found: list[ModelConfig]) -> Iterator[Finding]:
     model = assemble.model_config(config)
     found.append(model)
+    if os.path.exists(paths.typed(config.model.source)):
+        source = assemble.model_source(config)
+        weights.check(source)
+        assemble.tokenizer(source)
     size = f"{model.num_parameters / 1e6:,.1f}M parameters"
     yield Finding(Level.OK, "model", f"{config.model.source}, {size}")
 

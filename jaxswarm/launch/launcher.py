@@ -1,6 +1,7 @@
 """Runs the nodes of a plan to their end: shows them, hears a person, tells what came of it."""
 
 import math
+import os
 import time
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from jaxswarm.launch.processes import KILL_AFTER_S, NodeProcess, Stop
 from jaxswarm.report.files import unwritable
 from jaxswarm.report.journal import JOURNAL_FILE
 from jaxswarm.report.reports import METRICS_FILE, read_reports
+from jaxswarm.report.rundir import SUMMARY_FILE, Summary
 from jaxswarm.report.status import duration
 
 ADDRESS_OVERDUE_S = 600.0
@@ -35,14 +37,15 @@ def launch(plan: Plan, console: Console) -> int:
     """
     nodes: list[NodeProcess] = []
     stop = Stop()
-    with stop.listening(), Panel(console) as panel:
-        panel.say(f"{plan.nodes} nodes of {plan.config} in {plan.out}")
-        try:
-            _run(plan, _Watch(nodes, panel, stop))
-        finally:
-            for node in nodes:
-                node.kill()
-    _report(plan, nodes, console)
+    with stop.listening():
+        with Panel(console) as panel:
+            panel.say(f"{plan.nodes} nodes of {plan.config} in {plan.out}")
+            try:
+                _run(plan, _Watch(nodes, panel, stop))
+            finally:
+                for node in nodes:
+                    node.kill()
+        _report(plan, nodes, console)
     if len(nodes) == plan.nodes and all(node.finished for node in nodes):
         return 0
     return UNUSABLE if all(node.code == UNUSABLE for node in nodes) else 1
@@ -62,10 +65,10 @@ class _Watch:
     def stopping(self) -> bool:
         return self._stop.asked > 0
 
-    def start(self, plan: Plan, index: int, address: str | None) -> NodeProcess:
+    def start(self, plan: Plan, index: int, address: str | None, first_peers: int) -> NodeProcess:
         directory = plan.directory(index)
         try:
-            node = NodeProcess(plan.command_of(index, address), directory)
+            node = NodeProcess(plan.command_of(index, address, first_peers), directory)
         except OSError as error:
             raise unwritable(directory, error) from error
         self._nodes.append(node)
@@ -105,7 +108,8 @@ class _Watch:
 
 def _run(plan: Plan, watch: _Watch) -> None:
     """Starts the nodes and returns when all have ended."""
-    first = watch.start(plan, 0, None)
+    first_peers = max(0, _unfinished(plan) - 1)
+    first = watch.start(plan, 0, None, first_peers)
     elsewhere = any(flag.startswith(INITIAL_PEERS) for flag in plan.overrides)
     overdue = time.monotonic() + ADDRESS_OVERDUE_S
     while plan.nodes > 1 and not elsewhere and first.card() is None:
@@ -121,9 +125,31 @@ def _run(plan: Plan, watch: _Watch) -> None:
         card = first.card()
         address = card.addresses[0] if card and card.addresses and not elsewhere else None
         for index in range(1, plan.nodes):
-            watch.start(plan, index, address)
+            watch.start(plan, index, address, first_peers)
     while watch.running():
         pass
+
+
+def _draw(plan: Plan) -> str:
+    """Draws the curves of all nodes that have any, and says where they are or why they are not."""
+    figure = plan.out / "curves.png"
+    directories = [plan.directory(index) for index in range(plan.nodes)]
+    found = {directory.name: read_reports(directory / METRICS_FILE) for directory in directories}
+    try:
+        # It takes seconds to import and starts threads; the nodes should not wait for that.
+        from jaxswarm.report import curves
+
+        curves.draw({name: reports for name, reports in found.items() if reports.stages}, figure)
+    except OSError as error:
+        return f"no curves: {unwritable(figure, error)}"
+    return f"curves: {figure}"
+
+
+def _unfinished(plan: Plan) -> int:
+    """Nodes that have rounds to play. Of a run that goes on some may have done all of theirs."""
+    directories = [plan.directory(index) for index in range(plan.nodes)]
+    summaries = [Summary.read(each) for each in directories if os.path.isfile(each / SUMMARY_FILE)]
+    return plan.nodes - sum(summary is not None and summary.finished for summary in summaries)
 
 
 def _farewell(node: NodeProcess, *, with_log: bool) -> str:
@@ -138,14 +164,9 @@ def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
     reports = {node.name: read_reports(node.directory / METRICS_FILE) for node in nodes}
     if not any(report.stages for report in reports.values()):
         return
-    # matplotlib takes seconds to import and starts threads; the nodes should not wait for that.
-    from jaxswarm.report import curves
-
     console.print(end_table(nodes, reports, console))
-    figure = plan.out / "curves.png"
-    curves.draw(reports, figure)
     lines = [
-        f"curves: {figure}",
+        _draw(plan),
         f"TensorBoard, if installed: tensorboard --logdir {plan.out}",
         f"what they said: {plan.directory(0) / JOURNAL_FILE}, and so for the others",
     ]

@@ -12,7 +12,14 @@ from jaxswarm.launch.processes import NodeProcess
 from jaxswarm.records import STAGES
 from jaxswarm.report.reports import Reports
 from jaxswarm.report.rundir import Summary
-from jaxswarm.report.status import UNBOUNDED, Lines, describe, duration, is_live
+from jaxswarm.report.status import (
+    UNBOUNDED,
+    Lines,
+    describe,
+    duration,
+    is_live,
+    say_literally,
+)
 from jaxswarm.report.summary import summarise
 
 PLAIN_EVERY_S = 10.0
@@ -71,7 +78,7 @@ class Panel:
 
     def say(self, text: str) -> None:
         """Prints a message that stays."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say_literally(self._console, text)
 
 
 def end_table(

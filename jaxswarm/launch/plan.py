@@ -1,6 +1,7 @@
 """What the launcher is to start, and the command line that says so."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from jaxswarm.errors import InputError
+from jaxswarm.host.paths import typed
 
 SEED = "--config.seed="
 DIRECTORY = "--config.output.directory="
@@ -31,12 +33,15 @@ class Plan:
     def directory(self, index: int) -> Path:
         return self.out / f"node-{index}"
 
-    def command_of(self, index: int, address: str | None) -> list[str]:
-        """The command line of one node; the first of a swarm has no `address` to join."""
+    def command_of(self, index: int, address: str | None, first_peers: int) -> list[str]:
+        """The command line of one node; the first of a swarm has no `address` to join.
+
+        `first_peers`: others that it waits for before its first stage.
+        """
         flags = [
             f"{DIRECTORY}{self.directory(index)}",
             f"{SEED}{self.seed + index}",
-            f"{FIRST_PEERS}{self.nodes - 1}",
+            f"{FIRST_PEERS}{first_peers}",
         ]
         if address is not None:
             flags.append(f"{INITIAL_PEERS}{address}")
@@ -66,13 +71,13 @@ def parse(argv: Sequence[str]) -> Plan:
     parser.add_argument("--nodes", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--config", required=True, help="a config file, such as configs/tiny.py")
     parser.add_argument(
-        "--out", type=Path, help="directory of the run (default: a new one in runs/)"
+        "--out", type=typed, help="directory of the run (default: a new one in runs/)"
     )
     known, rest = parser.parse_known_args(argv)
     if known.nodes < 1:
         raise InputError("--nodes", got=known.nodes, expected="at least 1", remedy="raise it")
     file = known.config.split(":")[0]  # ml_collections takes FILE:ARGUMENT
-    if not Path(file).is_file():
+    if not os.path.isfile(file):  # Path's own raises below what may not be entered
         raise InputError(
             "--config", got=file, expected="a config file", remedy="try configs/tiny.py"
         )

@@ -87,7 +87,7 @@ def _generate(
     **static: Any,
 ) -> Rollout[jax.Array]:
     model = nnx.merge(graph, gathered(qwen2.cast(params, dtype)))
-    are_copies = any(leaf.dtype != dtype for leaf in jax.tree.leaves(params))
-    if are_copies and ways_along("heads", model.config.num_heads) == 1:
+    # Where less than float32 is computed in, on accelerators, XLA would copy weights a token.
+    if dtype != "float32" and ways_along("heads", model.config.num_heads) == 1:
         model.join()
     return generate(model, prompt_QxP, length_Q, budget_QxG, key, **static)

@@ -19,10 +19,10 @@ as in DeepSeekMath (arXiv 2402.03300, its eq. 3 and 4; Dᵢₜ is the "k3" estim
     dapo       1 / Σⱼ|oⱼ|                mean over all tokens of the batch      DAPO
 
 Completions of other models can stand in a group; with what probability they were drawn is not
-known. Those better than their group's mean are learnt from with ρ = 1 at each update: a likelihood
-ratio would weigh least what this model does not know yet. The others count in the mean and the
-scale of rewards alone, and neither in N nor in |oⱼ|: to push down what this model would not say
-drives it anywhere.
+known. Those better than their group's mean are learnt from with ρ = 1 at each update, and without
+Dᵢₜ: a likelihood ratio would weigh least what this model does not know yet. The others count in the
+mean and the scale of rewards alone, and neither in N nor in |oⱼ|: to push down what this model
+would not say drives it anywhere.
 
 Deviations, all on purpose: standard deviations are those of a sample (n−1), as in TRL, so that
 runs compare; a group whose rewards are all equal has advantage exactly 0 whatever the scale; π_old
@@ -99,7 +99,7 @@ class TokenLoss(NamedTuple):
 
     loss: jax.Array
     kl: jax.Array
-    """Dᵢₜ; 0 where there is no reference."""
+    """Dᵢₜ; 0 where there is no reference, and of tokens that another model drew."""
     clipped: jax.Array
     """1 where the clip decided, else 0."""
 
@@ -137,7 +137,8 @@ def token_loss(
     loss = -jnp.minimum(plain, bounded)
     kl = jnp.zeros_like(loss)
     if reference_logprob_QxGxC is not None:
-        gap = reference_logprob_QxGxC - logprob_QxGxC
+        # Of tokens that π did not draw it is no estimate of a divergence, and may be huge.
+        gap = jnp.where(external_QxG[..., None], 0.0, reference_logprob_QxGxC - logprob_QxGxC)
         kl = jnp.exp(gap) - gap - 1
         loss += beta * kl
     return TokenLoss(loss, kl, (bounded < plain).astype(jnp.float32))

@@ -149,7 +149,9 @@ def train_step(
             changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, changes)
             metrics = metrics._replace(
-                grad_norm=optax.global_norm(grads), sampler_gap=metrics.sampler_gap * all_per_own
+                grad_norm=optax.global_norm(grads),
+                kl=metrics.kl * all_per_own,
+                sampler_gap=metrics.sampler_gap * all_per_own,
             )
         return TrainState(params, opt_state, state.step + 1), metrics
 
@@ -165,8 +167,9 @@ def _rows(config: GRPOConfig, batch: Batch[jax.Array]) -> Rows:
     advantage_QxG = grpo.advantages(batch.reward_QxG, config.advantage_scale, batch.length_QxG > 0)
     teaches_QxG = grpo.teaches(batch.external_QxG, advantage_QxG)
     length_QxG = jnp.where(teaches_QxG, batch.length_QxG, 0)
-    # Without a reference to stay near, a group without variance teaches nothing.
-    learnt_Q = (config.beta > 0) | ~grpo.is_uniform(batch.reward_QxG)
+    # Without a reference to stay near, a group without variance teaches nothing; fillers never do.
+    has_variance_Q = (config.beta > 0) | ~grpo.is_uniform(batch.reward_QxG)
+    learnt_Q = has_variance_Q & jnp.any(length_QxG > 0, axis=1)
     learnt_length_QxG = jnp.where(learnt_Q[:, None], length_QxG, 0)
     return Rows(
         batch.prompt_QxP,

@@ -36,13 +36,31 @@ MESH_AXES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
+def all_devices() -> list[Any]:
+    """Those that JAX computes on.
+
+    Raises:
+      InputError: it can have none.
+    """
+    try:
+        return jax.devices()
+    except RuntimeError as error:  # whatever a plug-in for accelerators says
+        raise InputError(
+            "JAX's devices",
+            got=" ".join(str(error).split()),
+            expected="devices that can be used",
+            remedy="see the driver, CUDA_VISIBLE_DEVICES and JAX_PLATFORMS; with JAX_PLATFORMS=cpu "
+            "it goes without an accelerator",
+        ) from error
+
+
 def make_mesh(*, data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over all devices (or those given). One size may be -1: whatever is left.
 
     Raises:
       InputError: the sizes do not multiply to the number of devices.
     """
-    devices = jax.devices() if devices is None else devices
+    devices = all_devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
     known = math.prod(size for size in sizes if size != -1)
     if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:

@@ -1,6 +1,9 @@
 """Where a model comes from: a directory, a .gguf file, a checkpoint, or the Hugging Face hub."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,33 @@ def open_source(name: str) -> Source:
     Raises:
       InputError: there is no such model, it can't be read, or it is no Qwen2 model.
     """
+    with _looked_at(name):
+        return _open(name)
+
+
+def look_up(name: str) -> ModelConfig:
+    """The config alone of what `open_source` opens: nothing large is fetched. Raises like it."""
+    with _looked_at(name):
+        if typed(name).exists() or not _is_hub_id(name):
+            return _open(name).config
+        return _download(name, weights=False)[1]
+
+
+@contextmanager
+def _looked_at(name: str) -> Iterator[None]:
+    """Whatever the system says of a path, there is one line for it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"model source {name}",
+            got=error.strerror or str(error),
+            expected="a path that may be read",
+            remedy=f"see to its rights, or correct {_NAMED_BY}",
+        ) from error
+
+
+def _open(name: str) -> Source:
     path = typed(name)
     if path.is_file():
         # The gguf library, Orbax, safetensors and the hub's client are needed by those alone who
@@ -44,15 +74,7 @@ def open_source(name: str) -> Source:
             expected=_KINDS,
             remedy=f"there is no such path: correct {_NAMED_BY}",
         )
-    return _open_directory(_download(name)[0])
-
-
-def look_up(name: str) -> ModelConfig:
-    """The config alone of what `open_source` opens: nothing large is fetched. Raises like it."""
-    path = typed(name)
-    if path.exists() or not _is_hub_id(name):
-        return open_source(name).config
-    return _download(name, weights=False)[1]
+    return replace(_open_directory(_download(name)[0]), name=name)
 
 
 def _is_hub_id(name: str) -> bool:

@@ -76,44 +76,36 @@ class Life(ABC):
 
     def _run(self) -> bool:
         position = self._start.position
+        self._progress.begin(position)
         if self._evaluations.is_due(position):
             self._evaluations.make(position, self._seconds)
         if not self._is_done(position):
-            self._wait_for_first_peers(position)
+            if self._config.first_peers:
+                self._parts.exchange.wait_for_peers(
+                    position, self._config.first_peers, self._config.stage_deadline_s, self._wait
+                )
             position = self._begin(position)
         while not self._stopping and not self._is_done(position):
             position = self._play(position)
         self._kept.save_rest(position)
         if self._is_done(position):
-            self._leave()
+            self._parts.exchange.leave()
             self._evaluations.make(position, self._seconds)
         return self._is_done(position)
 
-    def _rest(self, following: Position) -> bool:
+    def _between(self, following: Position) -> bool:
         """Between two stages: keeps what was learnt, measures it. False if the node is to end."""
         is_over = self._is_done(following)
         is_to_evaluate = self._evaluations.is_due(following)
         # An evaluation takes long enough to be killed in.
         if self._kept.is_due or is_to_evaluate or self._stopping or is_over:
             self._kept.save(following)
-        if is_over:
-            self._leave()
+        if is_over:  # nobody is to wait for a node that only measures itself
+            self._parts.exchange.leave()
         self._handing_back.after_stage()
         if is_to_evaluate:
             self._evaluations.make(following, self._seconds)
         return not (self._stopping or is_over)
-
-    def _leave(self) -> None:
-        """Nobody waits for a node that has played its rounds and only measures itself."""
-        self._parts.exchange.close()
-
-    def _wait_for_first_peers(self, position: Position) -> None:
-        """Of a run that begins. Of one that goes on some nodes may have come to their end."""
-        is_new = position == Position(0, 0) and not self._start.past.published
-        if is_new and self._config.first_peers:
-            self._parts.exchange.wait_for_peers(
-                position, self._config.first_peers, self._config.stage_deadline_s, self._wait
-            )
 
     @contextmanager
     def _traced(self, position: Position) -> Iterator[None]:

@@ -57,7 +57,7 @@ class Node(Life):
         self._discussions = merged.discussions
         if following.stage_index == 0:
             self._discussions = self._conversation.questions(following.round)
-        return self._enter(following, joining=False) if self._rest(following) else following
+        return self._enter(following, joining=False) if self._between(following) else following
 
     def _meanwhile(self, position: Position) -> OnWait:
         """What is done while a stage waits for its peers: nothing but to say so, or more training.

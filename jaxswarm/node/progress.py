@@ -77,6 +77,8 @@ class Progress:
         """Shows `phase`; `done`, where it is known, is the share of it that is behind."""
         spent = sum(self._phase_seconds.values())
         whole = self._stage_seconds.get(self._position.stage)
+        # How far something else than a stage is tells nothing of the time that is left.
+        eta_s = max(0.0, whole - spent) if whole and done is None else None
         if done is None:
             done = min(1.0, spent / whole) if whole else 0.0
         self._line.update(
@@ -86,7 +88,7 @@ class Progress:
                 rounds=self._rounds,
                 phase=phase,
                 progress=done,
-                eta_s=max(0.0, whole - spent) if whole else None,
+                eta_s=eta_s,
                 peers=self._peers(),
                 tokens_per_s=self._last.tokens_per_s if self._last else None,
                 reward=self._last.reward if self._last else None,

@@ -50,5 +50,5 @@ class SharingNode(Life):
         self._kept.learnt(following)
         external = int(mixed.external_QxG.sum())
         self._report(position, outcome, Heard(outputs_read=len(outputs), external=external))
-        self._rest(following)
+        self._between(following)
         return following

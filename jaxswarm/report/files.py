@@ -90,7 +90,8 @@ def replace_json(path: Path, document: Mapping[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(document, ensure_ascii=False, default=float) + "\n")
+        text = json.dumps(document, ensure_ascii=False, default=float) + "\n"
+        draft.write_bytes(text.encode(errors="surrogatepass"))
         draft.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):  # the draft may not have come to be

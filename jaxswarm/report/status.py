@@ -140,7 +140,7 @@ class StatusLine:
     def say(self, text: str) -> None:
         """Prints a message that stays, above the live line."""
         if self._live is not None:
-            self._console.print(text, markup=False, highlight=False)
+            say_literally(self._console, text)
         else:
             with self._lock:
                 self._plain(text)
@@ -164,9 +164,16 @@ class StatusLine:
         self._plain(describe(self._reading, self._printed_at))
 
     def _plain(self, text: str) -> None:
-        stamp = datetime.now().strftime("%H:%M:%S")
-        # Never wrapped: a log's lines are read by grep, whatever width a console would assume.
-        self._console.print(f"{stamp} {text}", markup=False, highlight=False, soft_wrap=True)
+        say_literally(self._console, f"{datetime.now():%H:%M:%S} {text}")
+
+
+def say_literally(console: Console, text: str) -> None:
+    """Prints a line as it is.
+
+    Never wrapped, whatever width a console assumes: lines are read by grep, and commands in them
+    are copied. Nor is a part of an address such as ":ab:" taken for an emoji.
+    """
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def is_live(console: Console) -> bool:

@@ -88,7 +88,14 @@ def model_config(config: Config) -> ModelConfig:
 
 
 def tokenizer(source: weights.Source) -> Tokenizer:
-    return Tokenizer(source.tokenizer)
+    """The model's.
+
+    Raises:
+      InputError: there is none that can be used.
+    """
+    made = Tokenizer(source.tokenizer)
+    made.check_size(source.config.vocab_size)
+    return made
 
 
 def plans(config: Config) -> Mapping[Stage, StagePlan]:

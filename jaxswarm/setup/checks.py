@@ -33,6 +33,7 @@ def check(config: Config) -> None:
 def _rows(config: Config) -> tuple[Row, ...]:
     """In the order of configs/gsm8k.py."""
     swarm, group = config.swarm, config.grpo.group
+    is_in_step = swarm.enabled and swarm.mode == STAGED
     seconds = f"above 0 s, and at most {LONGEST_S:g} s"
     return (
         ("rounds", _is_not_below_0, "0 (until stopped) or more"),
@@ -93,9 +94,9 @@ def _rows(config: Config) -> tuple[Row, ...]:
         ("swarm.output_ttl_s", _is_time, seconds),
         (
             "swarm.output_ttl_s",
-            lambda ttl_s: swarm.mode != STAGED or ttl_s >= len(STAGES) * swarm.stage_deadline_s,
-            f"at least {len(STAGES)} times swarm.stage_deadline_s ({swarm.stage_deadline_s:g} s), "
-            "or slow peers find outputs no more",
+            lambda ttl_s: not is_in_step or ttl_s >= len(STAGES) * swarm.stage_deadline_s,
+            f"at least {len(STAGES)} times swarm.stage_deadline_s ({swarm.stage_deadline_s:g} s): "
+            "slow peers read what was said a round ago",
         ),
         ("swarm.poll_s", _is_time, seconds),
         ("evaluation.every_rounds", _is_not_below_0, "0 (at the start and the end alone) or more"),

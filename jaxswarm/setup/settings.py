@@ -6,13 +6,12 @@ Each function reads what it needs of the config and says what of it can't be use
 import hashlib
 from pathlib import Path
 
-import jax
-
 from jaxswarm.errors import InputError
 from jaxswarm.host.paths import typed
 from jaxswarm.learner.optimizer import OptimizerConfig
 from jaxswarm.learner.sampling import Sampling
 from jaxswarm.learner.train_step import GRPOConfig
+from jaxswarm.model.sharding import all_devices
 from jaxswarm.node.held_out import EvaluationConfig
 from jaxswarm.node.parts import NodeConfig
 from jaxswarm.records import STAGES
@@ -84,7 +83,7 @@ def node(config: Config, peer: str) -> NodeConfig:
     """What the node itself is told. `assemble.check_values` has looked at it."""
     seed = config.seed if config.seed >= 0 else _seed_of(peer)
     return NodeConfig(
-        name=Path(config.output.directory).name,
+        name=output_directory(config).resolve().name,
         seed=seed,
         swarm_seed=config.swarm.seed,
         rounds=config.rounds,
@@ -182,9 +181,13 @@ def optimizer(config: Config) -> OptimizerConfig:
 
 
 def dtype(name: str) -> str:
-    """That of the matmuls. `auto`: the one setting that follows from the device."""
+    """That of the matmuls. `auto`: the one setting that follows from the device.
+
+    Raises:
+      InputError: it is none of the two, or there is no device.
+    """
     if name == "auto":
-        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        return "float32" if all_devices()[0].platform == "cpu" else "bfloat16"
     if name not in ("bfloat16", "float32"):
         raise InputError(
             "model.dtype",

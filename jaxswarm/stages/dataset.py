@@ -96,7 +96,8 @@ def load(
                 got=source,
                 expected="at least one row with a question and a number as answer "
                 f"({pool.skipped} rows lack one, {pool.repeated} repeat a question)",
-                remedy=sources.USE_LOCAL_DATA,
+                remedy="see that --config.data.question_column and --config.data.answer_column are "
+                f"the right columns, or {sources.USE_LOCAL_DATA}",
             )
     return Dataset(train, held_out, pool.skipped, pool.repeated)
 

@@ -16,6 +16,7 @@ USE_LOCAL_DATA = (
     f"give local data by {FLAG}=DIR (with train.jsonl and test.jsonl, the same as .parquet, or "
     f"saved by `datasets`) or {FLAG}=TRAIN.jsonl,TEST.jsonl"
 )
+NAME_SPLITS = "name its splits by --config.data.train_split and --config.data.held_out_split"
 _READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
 Row = Mapping[str, Any]
@@ -38,7 +39,15 @@ def read(source: str, subset: str, train_split: str, held_out_split: str) -> tup
     Raises:
       InputError: the source can't be found, reached or read, or lacks a split.
     """
-    readers = _readers(source, subset, (train_split, held_out_split))
+    try:
+        readers = _readers(source, subset, (train_split, held_out_split))
+    except OSError as error:  # a path below what may not be entered
+        raise InputError(
+            FLAG,
+            got=f"{source} ({error.strerror})",
+            expected="a path that may be read",
+            remedy=f"see to its rights, or {USE_LOCAL_DATA}",
+        ) from error
     with _quiet_datasets():
         return tuple(_split(name, reader) for name, reader in readers.items())
 
@@ -92,7 +101,7 @@ def _split_files(directory: Path, subset: str, split: str) -> list[Path]:
         FLAG,
         got=str(directory),
         expected=f"in it {split}.jsonl, {split}.json, {split}.parquet or {split}-*.parquet",
-        remedy=USE_LOCAL_DATA,
+        remedy=f"{NAME_SPLITS}, or {USE_LOCAL_DATA}",
     )
 
 
@@ -107,7 +116,7 @@ def _split(name: str, reader: Callable[[], Iterable[Row]]) -> Split:
             FLAG,
             got=name,
             expected=f"a data set that can be read ({reason[:200]})",
-            remedy=USE_LOCAL_DATA,
+            remedy=f"see --config.data.subset, {NAME_SPLITS}, or {USE_LOCAL_DATA}",
         ) from error
 
 

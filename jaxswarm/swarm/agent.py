@@ -20,12 +20,13 @@ from jaxswarm.swarm.agreement import Agreement
 from jaxswarm.swarm.clocks import HEARTBEAT_MARGIN_S
 from jaxswarm.swarm.codec import Heartbeat
 from jaxswarm.swarm.config import DhtConfig
-from jaxswarm.swarm.dht import Found, Link
+from jaxswarm.swarm.dht import Found
 from jaxswarm.swarm.gate import Gate
 from jaxswarm.swarm.identity import Identity, peer_of
 from jaxswarm.swarm.manifest import Fields, Manifest
 from jaxswarm.swarm.neighbourhood import Neighbourhood
 from jaxswarm.swarm.outbox import Outbox
+from jaxswarm.swarm.readings import Readings
 from jaxswarm.swarm.refusal import Reason
 from jaxswarm.swarm.rounds import Member
 from jaxswarm.swarm.shards import Shard
@@ -68,7 +69,7 @@ class Agent:
         self._says: Heartbeat | None = None
         self._news: list[asyncio.Event] = []
         self._outbox = Outbox(self._store, KEPT_POSITIONS)
-        self._read: dict[tuple[Position, str], StageOutput] = {}
+        self._readings = Readings(KEPT_POSITIONS * config.limits.max_partners)
         self._beat_expires = 0.0
         self._beats_failed = 0
         self._looked_far_at = 0.0
@@ -78,6 +79,11 @@ class Agent:
     def maddrs(self) -> tuple[str, ...]:
         """The addresses by which others can join this node."""
         return self._uplink.maddrs
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a daemon to ask by."""
+        return self._uplink.link is not None
 
     async def start(self) -> None:
         """Starts the daemon, dials the initial peers, and compares manifests with whom it finds.
@@ -99,7 +105,7 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._says and not self.fatal:
-            self._says = replace(self._says, gone=True)
+            self.leave()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_TIMEOUT_S):
                     await self._beat()
@@ -109,6 +115,12 @@ class Agent:
         """What the heartbeat says from now on; it goes out at once."""
         self._says = Heartbeat(position, published, waiting, False, self._session, self._manifest)
         self._wake()
+
+    def leave(self) -> None:
+        """From now on the heartbeat says that this node plays no more."""
+        if self._says:
+            self._says = replace(self._says, gone=True)
+            self._wake()
 
     async def publish(self, output: StageOutput) -> bool:
         """Stores an output, and goes on trying in the background if that fails."""
@@ -142,33 +154,19 @@ class Agent:
 
         The first one read stays the one.
         """
-        name_of = {
-            peer: keys.output(self._config.name, position, peer)
-            for peer in peers
-            if (position, peer) not in self._read
-        }
+        lacking = self._readings.lacking(position, peers)
+        name_of = {peer: keys.output(self._config.name, position, peer) for peer in lacking}
         found = await self._get(list(name_of.values()), at_most_s, latest=False)
         for peer, name in name_of.items():
             for payload, _ in found.get(name, {}).values():
                 output = codec.decode(payload, peer, self._config.limits)
                 assert isinstance(output, StageOutput), "the gate lets nothing else under this key"
-                self._read[position, peer] = output
-        outputs = {p: self._read[position, p] for p in peers if (position, p) in self._read}
-        for known in [key for key in self._read if key[0].round < position.round - 1]:
-            del self._read[known]
-        # Those of peers that are somewhere else, or say so, would add up.
-        for known in list(self._read)[: -KEPT_POSITIONS * self._config.limits.max_partners]:
-            del self._read[known]
-        return outputs
+                self._readings.note(output)
+        return self._readings.take(position, peers)
 
     @property
     def _round(self) -> int:
         return self._says.position.round if self._says else 0
-
-    @property
-    def link(self) -> Link | None:
-        """To the swarm; None while there is no daemon."""
-        return self._uplink.link
 
     def _live(self) -> frozenset[str]:
         return frozenset(member.peer for member in self.members())
@@ -180,7 +178,7 @@ class Agent:
 
     async def _get(self, names: list[str], at_most_s: float, *, latest: bool) -> dict[str, Found]:
         """What lies under these keys, as far as it is here in time: a slow one costs no other."""
-        link = self.link
+        link = self._uplink.link
         if not link:
             return {}
         searches = (link.get(name, latest=latest, at_most_s=at_most_s) for name in names)
@@ -188,7 +186,7 @@ class Agent:
         return {name: found for name, found in zip(names, answers, strict=True) if found}
 
     async def _beat(self) -> bool:
-        if not self.link or not self._says:
+        if not self._uplink.link or not self._says:
             return False
         payload = codec.encode_heartbeat(self._says)
         name = keys.members(self._config.name, self._neighbourhood.home)
@@ -198,14 +196,14 @@ class Agent:
         latest = now + self._config.limits.max_heartbeat_ttl_s
         expires = now + self._config.member_ttl_s + HEARTBEAT_MARGIN_S
         self._beat_expires = max(expires, min(self._beat_expires + 0.001, latest))
-        return await self.link.store(name, self._identity.tag, payload, self._beat_expires)
+        return await self._uplink.link.store(name, self._identity.tag, payload, self._beat_expires)
 
     async def _store(self, position: Position, payload: bytes) -> bool:
-        if not self.link:
+        if not self._uplink.link:
             return False
         name = keys.output(self._config.name, position, self._identity.peer)
         expires = time.time() + self._config.output_ttl_s
-        return await self.link.store(name, self._identity.tag, payload, expires)
+        return await self._uplink.link.store(name, self._identity.tag, payload, expires)
 
     def _loops(self) -> Iterable[Coroutine[Any, Any, None]]:
         return map(self._repeat, (self._beat_once, self._outbox.store_waiting, self._listen))

@@ -21,7 +21,9 @@ def arrived(
     at_most_s: float,
     max_partners: int = DEFAULTS.max_partners,
 ) -> tuple[StageOutput, ...]:
-    """The newest output of each live peer that has a newer one than was seen of it.
+    """The newest output of each peer that has a newer one than was seen of it.
+
+    Of live peers, and of those who have left of late.
 
     Args:
       transport: to look and read by.
@@ -34,7 +36,8 @@ def arrived(
       One output a peer, in the order of the peers' ids.
     """
     deadline = time.monotonic() + at_most_s
-    newest = {member.peer: rounds.newest_out(member) for member in transport.look(at_most_s)}
+    live = transport.look(at_most_s)
+    newest = {member.peer: rounds.newest_out(member) for member in (*transport.departed(), *live)}
     news = {peer: at for peer, at in newest.items() if at and _is_new(at, seen.get(peer))}
     by_position: defaultdict[Position, list[str]] = defaultdict(list)
     for peer in rounds.in_turn(round_index, news)[:max_partners]:

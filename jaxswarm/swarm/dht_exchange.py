@@ -136,6 +136,13 @@ class DhtExchange:
     def refused(self) -> Mapping[str, int]:
         return self._joined.gate.refusals.counts()
 
+    def leave(self) -> None:
+        async def leave() -> None:
+            self._joined.leave()
+
+        if not self._closed.is_set():
+            asyncio.run_coroutine_threadsafe(leave(), self._loop).result()
+
     def close(self) -> None:
         if self._closed.is_set():
             return
@@ -157,7 +164,7 @@ class DhtExchange:
         return self._joined.departed()
 
     def is_connected(self) -> bool:
-        return self._joined.link is not None
+        return self._joined.is_connected
 
     def read(
         self, position: Position, peers: Collection[str], at_most_s: float

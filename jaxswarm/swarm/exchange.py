@@ -106,6 +106,13 @@ class Exchange(Protocol):
         """How many records were refused since the start, by reason."""
         ...
 
+    def leave(self) -> None:
+        """Says that this node plays no more: nobody waits for it. What it keeps for others stays.
+
+        Afterwards `peers` and `refused` may be asked, and `close` is called.
+        """
+        ...
+
     def close(self) -> None:
         """Leaves the swarm, so that nobody waits for this node. Safe to call twice."""
         ...

@@ -86,8 +86,11 @@ def open_identity(path: Path, backup: Path | None = None) -> Identity:
     """
     check_places(path, backup)
     with ExitStack() as held:
-        if backup and backup.exists():
-            _hold(backup, held)  # else the key of a live node would be put back
+        try:
+            if backup and backup.exists():
+                _hold(backup, held)  # else the key of a live node would be put back
+        except OSError as error:
+            raise _explained(backup, error) from error
         try:
             news = "" if path.exists() else _make_or_put_back(path, backup)
             data = os.read(_hold(path, held), _MAX_FILE_BYTES)

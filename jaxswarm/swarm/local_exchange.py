@@ -36,7 +36,7 @@ class Hub:
     def publish(self, output: StageOutput) -> None:
         """Keeps the first output of a peer for a position, as every reader of the DHT does.
 
-        Of earlier rounds than the last none is kept: nobody reads them any more.
+        Of each peer two rounds are kept: nobody reads earlier ones.
         """
         own, oldest = output.peer, output.position.round - 1
         with self._changed:
@@ -137,8 +137,11 @@ class LocalExchange:
     def refused(self) -> Mapping[str, int]:
         return MappingProxyType({})
 
-    def close(self) -> None:
+    def leave(self) -> None:
         self._hub.leave(self._peer)
+
+    def close(self) -> None:
+        self.leave()
 
     def look(self, at_most_s: float) -> tuple[Member, ...]:  # noqa: ARG002
         others, self._seen_version = self._hub.others(self._peer)

@@ -1,9 +1,9 @@
 """Rounds without a coordinator: what a node does next follows from the heartbeats it hears.
 
 Every rule is a pure function of the *others*: the live members of the swarm as this node hears
-them, itself left out. No rule trusts a single peer: one that lies about its position moves nobody
-as long as at least two honest nodes (oneself included) are live, and it holds nobody beyond a
-stage's deadline.
+them, itself left out (in `gone_past` those who left). No rule trusts a single peer: one that lies
+about its position moves nobody as long as at least two honest nodes (oneself included) are live,
+and it holds nobody beyond a stage's deadline.
 
 In a large swarm they are a sample (neighbourhood.py): "most" is most of those heard. Since another
 part of the swarm is heard in each round, none can stay behind or run ahead for long.

@@ -110,8 +110,8 @@ def gather(
 
     Who counts follows from the heartbeats of each moment: a peer that dies in the meantime is no
     longer waited for, one that appears is. One that is past the stage, or has left when its output
-    was out, is waited for only as long as a few look-ups take. A network that hangs holds nobody
-    past the deadline.
+    was out, is waited for only as long as a few look-ups take, once anybody can be asked. A network
+    that hangs holds nobody past the deadline.
     Of many others `max_partners` are read and waited for: see `rounds.partners`.
     """
     start = time.monotonic()
@@ -151,12 +151,13 @@ def gather(
         past = untried(position, past)
         for earlier, peers in owed.items():
             heard = (*others, *rounds.gone_past(earlier, departed))
-            out = rounds.said_published(earlier, heard) | rounds.to_read_once(earlier, heard)
-            lacking = {peer for peer in out.intersection(peers) if (earlier, peer) not in late}
-            if wanted := untried(earlier, lacking):
-                found = transport.read(earlier, sorted(wanted), min(left_s(), OWED_S))
+            lacking = {peer for peer in peers if (earlier, peer) not in late}
+            out = rounds.said_published(earlier, heard) & lacking
+            gone_on = untried(earlier, rounds.to_read_once(earlier, heard) & lacking)
+            if out or gone_on:
+                found = transport.read(earlier, sorted(out | gone_on), min(left_s(), OWED_S))
                 late.update({(earlier, peer): output for peer, output in found.items()})
-                count(earlier, wanted)
+                count(earlier, gone_on)
         missing = tuple(sorted((awaited | past) - outputs.keys()))
         waited_s = time.monotonic() - start
         if not missing or waited_s >= deadline_s:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -71,6 +72,18 @@ def test_what_the_config_asks_for_and_can_t_be_had_is_a_failure(
     assert str(value) in str(found[what]) or what == "memory"
     others = {finding.level for other, finding in found.items() if other != what}
     assert others == {Level.OK}, "one failure keeps no other check from being made"
+
+
+def test_a_local_model_that_is_none_for_chats_is_a_failure(
+    config: ConfigDict, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(config.model.source, model)
+    (model / "chat_template.jinja").unlink()
+    config.model.source = str(model)
+    finding = by_what(examine(config))["model"]
+    assert finding.level == Level.FAILURE
+    assert "no chat template" in str(finding)
 
 
 def test_versions_that_are_missing_or_old_are_named() -> None:

@@ -20,6 +20,7 @@ from jaxswarm.launch.__main__ import main
 from jaxswarm.launch.launcher import launch
 from jaxswarm.launch.plan import Plan, parse
 from jaxswarm.launch.processes import NodeProcess
+from jaxswarm.report import curves
 from jaxswarm.report.rundir import NodeCard
 from tests.launch.launchers import STAND_IN, eventually
 
@@ -93,12 +94,38 @@ def test_a_node_that_dies_is_named_with_its_last_words_and_the_others_go_on(tmp_
     assert f"to go on where they stopped: {again}--config.act=1:die --config.rounds=3" in shown
 
 
+def test_a_run_that_goes_on_waits_for_no_node_that_has_done_its_rounds(tmp_path: Path):
+    run(tmp_path, "--config.act=1:die", "--config.rounds=3")
+    assert flags_of(tmp_path, 1)[".swarm.first_peers"] == "2"
+    code, _ = run(tmp_path, "--config.rounds=3")
+    assert code == 0
+    assert flags_of(tmp_path, 1)[".swarm.first_peers"] == "0"
+
+
 def test_without_the_first_node_no_other_is_started(tmp_path: Path):
     code, shown = run(tmp_path, "--config.act=0:die_first")
     assert code == 1
     assert "node-0 died: exit code 1" in shown
     assert "error: no such model" in shown
     assert not (tmp_path / "node-1").exists()
+
+
+def test_curves_that_find_no_room_cost_nothing_else(tmp_path: Path):
+    (tmp_path / "curves.png").mkdir()
+    code, shown = run(tmp_path, "--config.act=1:die", "--config.rounds=2")
+    assert code == 1
+    assert f"no curves: file {tmp_path / 'curves.png'}: got 'Is a directory'" in shown
+    assert "to go on where they stopped: " in shown
+
+
+def test_a_start_that_fails_leaves_everybody_s_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(curves, "draw", lambda nodes, _: drawn.append(sorted(nodes)))
+    run(tmp_path)
+    run(tmp_path, "--config.act=0:refuse")
+    assert drawn == [["node-0", "node-1", "node-2"]] * 2
 
 
 @pytest.mark.parametrize(("act", "ended"), [("die_first", 1), ("refuse", UNUSABLE)])
@@ -222,7 +249,7 @@ def test_the_command_line_says_what_to_start(tmp_path: Path):
     assert plan.nodes == 2
     assert plan.out.parent == Path("runs")
     assert plan.out.name.startswith("mine-2")
-    assert plan.command_of(1, "/ip4/1.2.3.4/tcp/5") == [
+    assert plan.command_of(1, "/ip4/1.2.3.4/tcp/5", first_peers=1) == [
         sys.executable,
         "-m",
         "jaxswarm.main",
@@ -234,6 +261,7 @@ def test_the_command_line_says_what_to_start(tmp_path: Path):
         "--config.a.b=c=d",
     ]
     assert parse([f"--config={config}:large", "--out", "here"]).directory(0) == Path("here/node-0")
+    assert parse([f"--config={config}", "--out=~/here"]).out == Path.home() / "here"
 
 
 @pytest.mark.parametrize(

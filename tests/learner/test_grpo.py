@@ -115,6 +115,23 @@ def test_a_token_that_another_model_drew_has_ratio_1_and_its_gradient_is_the_adv
     assert (value, gradient[0, 0, 0]) == (-2.0, -2.0)
 
 
+def test_a_token_that_another_model_drew_has_no_kl_however_unlikely_it_is():
+    def loss(logprob):
+        return grpo.token_loss(
+            logprob,
+            jnp.array([[[-1.0]]]),
+            jnp.array([[[-1.0]]]),
+            jnp.array([[2.0]]),
+            jnp.array([[True]]),
+            eps_low=0.2,
+            eps_high=0.2,
+            beta=0.1,
+        ).loss[0, 0, 0]
+
+    value, gradient = jax.value_and_grad(loss)(jnp.array([[[-200.0]]]))
+    assert (value, gradient[0, 0, 0]) == (-2.0, -2.0)
+
+
 def test_of_other_models_completions_those_above_the_mean_teach():
     external = jnp.array([[False, True, True, True]])
     taught = grpo.teaches(external, jnp.array([[-1.0, 0.5, 0.0, -0.5]]))

@@ -168,6 +168,25 @@ def test_a_piece_of_groups_without_variance_is_not_computed_and_changes_nothing(
     chex.assert_trees_all_equal(poisoned.params, pieces.params)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_a_piece_that_only_fills_up_is_not_computed(split, batch, reference, beta):
+    lengths, logprob = batch.length_QxG.copy(), batch.logprob_QxGxC.copy()
+    lengths[3] = 0
+    logprob[3] = -np.inf  # 0 x infinity: what is computed of it is no number
+    filled = batch._replace(length_QxG=lengths, logprob_QxGxC=logprob)
+    assert len(set(filled.reward_QxG[3].tolist())) > 1
+    config = tiny.grpo(beta=beta, micro_batches=4)
+    state, metrics = step(split, filled, config, reference=reference if beta else None)
+    assert np.isfinite(metrics.grad_norm)
+    expected, _ = step(
+        split,
+        filled._replace(logprob_QxGxC=batch.logprob_QxGxC),
+        config,
+        reference=reference if beta else None,
+    )
+    chex.assert_trees_all_equal(state.params, expected.params)
+
+
 def test_rows_of_length_0_weigh_nothing(split, batch):
     lengths = batch.length_QxG.copy()
     lengths[3] = 0

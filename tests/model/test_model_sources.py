@@ -1,6 +1,7 @@
 """Models from directories, .gguf files, checkpoints and the hub; and those that can't be used."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -254,3 +255,13 @@ def assert_refused(
         read(str(name))
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [open_source, look_up])
+def test_a_path_that_may_not_be_looked_at_is_one_clear_line(read, monkeypatch):
+    def denied(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(InputError, match=r"model source /home/ann/model: got 'Permission denied'"):
+        read("/home/ann/model")

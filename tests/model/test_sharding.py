@@ -136,3 +136,12 @@ def test_logits_and_gradients_on_eight_devices_are_those_of_one(sizes, kv_heads)
         np.testing.assert_allclose(sharded, alone, rtol=1e-5, atol=1e-5 * scale)
 
     jax.tree.map(assert_close, sharded_gradient, gradient)
+
+
+def test_devices_that_jax_can_not_have_are_one_clear_line(monkeypatch):
+    def unavailable():
+        raise RuntimeError("Unable to initialize backend 'cuda':\n  no driver")
+
+    monkeypatch.setattr(jax, "devices", unavailable)
+    with pytest.raises(InputError, match=r"backend 'cuda': no driver.*; see .*JAX_PLATFORMS"):
+        make_mesh(data=1, fsdp=-1, tensor=1)

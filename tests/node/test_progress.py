@@ -61,6 +61,8 @@ def test_time_left_goes_by_the_fastest_stage_of_the_kind_since_the_first_one_com
     progress.begin(Position(2, 1))
     progress.show("generate")
     assert said(tmp_path).eta_s == 4.0
+    progress.show("held-out questions 1/4", 1 / 4)
+    assert said(tmp_path).eta_s is None, "what is no stage takes what it takes"
     progress.begin(Position(2, 2))
     progress.show("generate")
     assert said(tmp_path).eta_s is None

@@ -206,14 +206,3 @@ def test_a_node_that_is_to_stop_begins_no_evaluation(tmp_path):
     assert [report.rounds for report in reports(tmp_path).held_out] == [0]
     assert play(config, LocalExchange(Hub(), "solo"))
     assert [report.rounds for report in reports(tmp_path).held_out] == [0, 1]
-
-
-def test_a_run_that_goes_on_waits_for_no_first_peers(tmp_path):
-    config = config_of(tmp_path, rounds=1)
-    config.evaluation.questions = 0
-    hub = Hub()
-    two_others(hub, Position(0, 0))
-    config.swarm.first_peers, config.swarm.stage_deadline_s = 2, 0.2
-    assert not play(config, LocalExchange(hub, "ann"), stages=1)
-    config.swarm.stage_deadline_s = 36_000.0
-    assert play(config, LocalExchange(Hub(), "ann"))

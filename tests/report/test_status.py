@@ -121,6 +121,17 @@ def test_a_status_of_another_version_is_none(tmp_path: Path):
     assert read_reading(path) is None
 
 
+def test_what_is_said_can_be_copied_as_it_is(tmp_path: Path):
+    out = io.StringIO()
+    console = Console(file=out, width=20, force_terminal=True, no_color=True)
+    out.isatty = lambda: True
+    command = "join by: python -m jaxswarm.main --peers=/ip6/fd00:ab:bed::1/tcp/1/p2p/Qm " * 2
+    with StatusLine(tmp_path, console=console) as line:
+        assert line._live is not None
+        line.say(command)
+    assert command in out.getvalue()
+
+
 def test_without_a_terminal_each_phase_is_one_unbroken_line(tmp_path: Path):
     console, out = plain()
     with StatusLine(tmp_path, console=console) as line:

@@ -44,6 +44,14 @@ def test_of_a_peer_at_work_the_round_before_and_of_one_that_waits_nothing() -> N
     assert a.arrived({}, 0) == ()
 
 
+def test_what_a_peer_had_said_when_it_left_is_news_once() -> None:
+    a, b = swarm_of("a", "b")
+    say(b, SECOND)
+    b.close()
+    assert [each.position for each in a.arrived({}, 0)] == [SECOND]
+    assert a.arrived({b.peer: SECOND}, 0) == ()
+
+
 def test_of_many_peers_some_and_others_in_another_round() -> None:
     a, *others = swarm_of("a", *(f"peer {index}" for index in range(40)))
     for other in others:

@@ -100,6 +100,25 @@ def test_nobody_waits_for_a_node_that_left_in_order(pair) -> None:
     assert gathered.waited_s < PATIENCE_S / 4
 
 
+@pytest.mark.parametrize("how", ["leave", "close"])
+def test_what_a_node_had_published_when_it_left_is_read(pair, how: str) -> None:
+    a, b = pair
+    b.stage(ANSWER, "b", 0.5)
+    b.end()
+    if how == "leave":
+        b.call("leave")
+    else:
+        b.close()
+    a.stage(ANSWER, "a", PATIENCE_S)
+    gathered = a.end()
+    assert (texts(gathered), gathered.missing) == ({"b"}, ())
+    assert gathered.waited_s < PATIENCE_S / 4
+    a.stage(CRITIQUE, "a", PATIENCE_S)
+    gathered = a.end()
+    assert gathered.outputs == gathered.missing == ()
+    assert gathered.waited_s < PATIENCE_S / 4
+
+
 def test_a_node_whose_initial_peer_is_dead_goes_on_alone_and_joins_when_it_is_back(
     node: Make,
 ) -> None:

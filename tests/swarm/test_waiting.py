@@ -95,6 +95,20 @@ def test_while_nobody_can_be_asked_no_look_up_is_spent(monkeypatch: pytest.Monke
     assert a.look_ups == 9
 
 
+def test_what_its_writer_says_to_be_out_is_looked_up_until_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = behind(failing=8)
+    monkeypatch.setattr(a, "pause", lambda _: None)
+    c = LocalExchange(a._hub, "c")
+    a.announce(CRITIQUE, False)
+    b.publish(output(b.peer, ANSWER, "t"))
+    b.announce(ANSWER, True)
+    c.announce(CRITIQUE, False)
+    gathered = a.gather(CRITIQUE, PATIENCE_S, lambda _: a.look_ups < 9, {ANSWER: (b.peer,)})
+    assert gathered.late == (output(b.peer, ANSWER, "t"),)
+
+
 def test_what_a_peer_never_had_is_not_looked_up_without_end() -> None:
     a, b = behind(failing=0)
     a.announce(CRITIQUE, False)

@@ -3,11 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from jaxswarm.errors import InputError
+from jaxswarm.host.paths import typed
 from tools.convert_weights.convert import DTYPES, FORMATS, convert
 
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         required=True,
         help="a directory as transformers saves it, a .gguf file, a hub id, a run's checkpoints",
     )
-    parser.add_argument("--target", required=True, type=Path, help="a new directory")
+    parser.add_argument("--target", required=True, type=typed, help="a new directory")
     parser.add_argument(
         "--format",
         required=True,

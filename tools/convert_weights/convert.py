@@ -41,6 +41,7 @@ def convert(source_name: str, target: Path, form: str, dtype: str) -> None:
     source = open_source(source_name)
     weights.check(source)
     tokenizer = Tokenizer(source.tokenizer)
+    tokenizer.check_size(source.config.vocab_size)
     write = _write_orbax if form == "orbax" else write_hf
     needed = source.config.num_parameters * jnp.dtype(dtype).itemsize
     with (
@@ -71,11 +72,15 @@ def _write_orbax(
 
 
 def _check_target(target: Path) -> None:
-    if (target.is_dir() and not any(target.iterdir())) or not os.path.lexists(target):
-        return
+    got = str(target)
+    try:
+        if (target.is_dir() and not any(target.iterdir())) or not os.path.lexists(target):
+            return
+    except OSError as error:
+        got = f"{target} ({error.strerror})"
     raise InputError(
         "--target",
-        got=str(target),
+        got=got,
         expected="a directory that does not exist yet, or an empty one",
         remedy="choose another, or move away what is there",
     )
