@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from jaxswarm.errors import InputError
 from jaxswarm.host import readers
+from jaxswarm.host.ending import UNUSABLE
 from jaxswarm.host.paths import typed
 from jaxswarm.node.held_out import Evaluation, evaluate
 from jaxswarm.records import Stage
@@ -46,7 +47,7 @@ def main() -> int:
         _write(document, file)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return UNUSABLE
     return 0
 
 

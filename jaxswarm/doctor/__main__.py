@@ -17,6 +17,7 @@ from jaxswarm.doctor import identity, machine
 from jaxswarm.doctor.findings import Finding, Level, run, verdict
 from jaxswarm.errors import InputError
 from jaxswarm.host import paths, readers
+from jaxswarm.host.ending import UNUSABLE
 from jaxswarm.model import weights
 from jaxswarm.model.config import ModelConfig
 from jaxswarm.setup import assemble, flags, settings
@@ -34,7 +35,7 @@ def main() -> int:
         config = flags.parse(values, __doc__ or "")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return UNUSABLE
     levels = []
     for finding in examine(config):
         print(finding, flush=True)

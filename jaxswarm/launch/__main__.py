@@ -15,6 +15,7 @@ from rich.console import Console
 
 from jaxswarm.errors import InputError
 from jaxswarm.host import readers
+from jaxswarm.host.ending import UNUSABLE
 from jaxswarm.launch.launcher import launch
 from jaxswarm.launch.plan import parse
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return launch(plan, console)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return UNUSABLE
 
 
 if __name__ == "__main__":

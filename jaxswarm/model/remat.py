@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -14,8 +15,9 @@ def rematerialised(layer: Callable[..., Any], x: jax.Array, *others: Any) -> Any
     In place of jax.checkpoint, which separates the second forward pass from the first by
     optimization barriers. XLA drops those on CPUs before it schedules: it then runs the second pass
     of all layers ahead of the backward pass, which costs the time and saves no memory. Here the
-    second pass of a layer takes a zero from the layer's incoming gradient, and can't begin before
-    that is there.
+    second pass of a layer takes zeros from the layer's incoming gradients, and can't begin before
+    those are there. `x` and what the layer gives begin with the same axis, along which devices may
+    share them: each device takes its zeros from its own part.
     """
     return layer(x, *others)
 
@@ -28,8 +30,9 @@ def _backward(
     layer: Callable[..., Any], arguments: tuple[Any, ...], gradients: Any
 ) -> tuple[Any, ...]:
     x, *others = arguments
-    zero = sum(0 * leaf[(0,) * leaf.ndim] for leaf in jax.tree.leaves(gradients))
-    _, pull = jax.vjp(layer, x + zero, *others)
+    leaves = jax.tree.leaves(gradients)
+    zero_Q = sum(0 * leaf[:, *(0,) * (leaf.ndim - 1)] for leaf in leaves)
+    _, pull = jax.vjp(layer, x + jnp.reshape(zero_Q, (-1, *(1,) * (x.ndim - 1))), *others)
     return pull(gradients)
 
 

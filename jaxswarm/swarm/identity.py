@@ -86,11 +86,8 @@ def open_identity(path: Path, backup: Path | None = None) -> Identity:
     """
     check_places(path, backup)
     with ExitStack() as held:
-        try:
-            if backup and backup.exists():
-                _hold(backup, held)  # else the key of a live node would be put back
-        except OSError as error:
-            raise _explained(backup, error) from error
+        if backup and _is_there(backup):
+            _hold(backup, held)  # else the key of a live node would be put back
         try:
             news = "" if path.exists() else _make_or_put_back(path, backup)
             data = os.read(_hold(path, held), _MAX_FILE_BYTES)
@@ -114,6 +111,13 @@ def check_places(path: Path, backup: Path | None) -> None:
             expected="a second place, best on another disk",
             remedy="name another place by --config.swarm.identity_backup",
         )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # below what may not be entered
+        raise _explained(path, error) from error
 
 
 def _hold(path: Path, held: ExitStack) -> int:

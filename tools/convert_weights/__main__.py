@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 
 from jaxswarm.errors import InputError
+from jaxswarm.host.ending import UNUSABLE
 from jaxswarm.host.paths import typed
 from tools.convert_weights.convert import DTYPES, FORMATS, convert
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         convert(flags.source, flags.target, flags.format, flags.dtype)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return UNUSABLE
     return 0
 
 
