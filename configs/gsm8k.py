@@ -148,7 +148,7 @@ def get_config() -> ConfigDict:
     swarm.use_auto_relay = False
     # Only call others: keep no records for them and take no calls.
     swarm.client_mode = False
-    # Peers to wait for before the first stage, no longer than a stage's deadline.
+    # Peers to wait for at each start of the node, no longer than a stage's deadline.
     swarm.first_peers = 0
     # How long a stage waits for the peers in it.
     swarm.stage_deadline_s = 600.0

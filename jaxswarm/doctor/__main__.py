@@ -23,7 +23,7 @@ from jaxswarm.model.config import ModelConfig
 from jaxswarm.setup import assemble, flags, settings
 
 FETCH_S = 90.0
-"""For a data set that is not there yet, of which all rows are read."""
+"""For what may not be there yet, and what is read whole: a checkpoint's checksums, all rows."""
 
 
 @readers.may_leave()
@@ -49,7 +49,7 @@ def examine(config: flags.Config) -> Iterator[Finding]:
     yield from run("versions", lambda: machine.versions(_requirements(config)))
     yield from run("config", lambda: _config(config))
     models: list[ModelConfig] = []
-    yield from run("model", lambda: _model(config, models))
+    yield from run("model", lambda: _model(config, models), patience_s=FETCH_S)
     yield from run("data", lambda: _data(config), patience_s=FETCH_S)
     for model in models:
         yield from run("devices", lambda model=model: _devices(config, model))
@@ -71,12 +71,14 @@ def _config(config: flags.Config) -> Iterator[Finding]:
 
 
 def _model(config: flags.Config, found: list[ModelConfig]) -> Iterator[Finding]:
-    model = assemble.model_config(config)
-    found.append(model)
     if os.path.exists(paths.typed(config.model.source)):
         source = assemble.model_source(config)
         weights.check(source)
         assemble.tokenizer(source)
+        model = source.config
+    else:
+        model = assemble.model_config(config)
+    found.append(model)
     size = f"{model.num_parameters / 1e6:,.1f}M parameters"
     yield Finding(Level.OK, "model", f"{config.model.source}, {size}")
 

@@ -1,9 +1,9 @@
 """Runs the nodes of a plan to their end: shows them, hears a person, tells what came of it."""
 
 import math
-import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,8 +14,8 @@ from jaxswarm.launch.processes import KILL_AFTER_S, NodeProcess, Stop
 from jaxswarm.report.files import unwritable
 from jaxswarm.report.journal import JOURNAL_FILE
 from jaxswarm.report.reports import METRICS_FILE, read_reports
-from jaxswarm.report.rundir import SUMMARY_FILE, Summary
-from jaxswarm.report.status import duration
+from jaxswarm.report.rundir import Summary
+from jaxswarm.report.status import duration, say_literally
 
 ADDRESS_OVERDUE_S = 600.0
 """After so long without an address to join by, the first node's log is pointed to. It may still be
@@ -134,22 +134,28 @@ def _draw(plan: Plan) -> str:
     """Draws the curves of all nodes that have any, and says where they are or why they are not."""
     figure = plan.out / "curves.png"
     directories = [plan.directory(index) for index in range(plan.nodes)]
-    found = {directory.name: read_reports(directory / METRICS_FILE) for directory in directories}
     try:
+        found = {each.name: read_reports(each / METRICS_FILE) for each in directories}
         # It takes seconds to import and starts threads; the nodes should not wait for that.
         from jaxswarm.report import curves
 
         curves.draw({name: reports for name, reports in found.items() if reports.stages}, figure)
     except OSError as error:
-        return f"no curves: {unwritable(figure, error)}"
+        return f"no curves: {unwritable(Path(error.filename or figure), error)}"
     return f"curves: {figure}"
 
 
 def _unfinished(plan: Plan) -> int:
     """Nodes that have rounds to play. Of a run that goes on some may have done all of theirs."""
-    directories = [plan.directory(index) for index in range(plan.nodes)]
-    summaries = [Summary.read(each) for each in directories if os.path.isfile(each / SUMMARY_FILE)]
-    return plan.nodes - sum(summary is not None and summary.finished for summary in summaries)
+    return sum(not _is_done(plan.directory(index), plan.rounds) for index in range(plan.nodes))
+
+
+def _is_done(directory: Path, rounds: int | None) -> bool:
+    try:
+        summary = Summary.read(directory)
+    except OSError:  # the node itself will say so
+        return False
+    return summary is not None and summary.finished and summary.rounds >= (rounds or 0)
 
 
 def _farewell(node: NodeProcess, *, with_log: bool) -> str:
@@ -172,4 +178,4 @@ def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
     ]
     if not all(node.finished for node in nodes):
         lines.append(f"to go on where they stopped: {plan.again()}")
-    console.print("\n".join(lines), soft_wrap=True, highlight=False)
+    say_literally(console, "\n".join(lines))

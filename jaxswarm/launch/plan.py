@@ -13,6 +13,7 @@ from jaxswarm.errors import InputError
 from jaxswarm.host.paths import typed
 
 SEED = "--config.seed="
+ROUNDS = "--config.rounds="
 DIRECTORY = "--config.output.directory="
 FIRST_PEERS = "--config.swarm.first_peers="
 INITIAL_PEERS = "--config.swarm.initial_peers="
@@ -29,6 +30,12 @@ class Plan:
     """Of the first node; the next ones count up from it."""
     overrides: tuple[str, ...] = ()
     command: tuple[str, ...] = (sys.executable, "-m", "jaxswarm.main")
+
+    @property
+    def rounds(self) -> int | None:
+        """How many the command line asks for; None: the config does."""
+        given = [flag.removeprefix(ROUNDS) for flag in self.overrides if flag.startswith(ROUNDS)]
+        return int(given[-1]) if given and given[-1].isdecimal() else None
 
     def directory(self, index: int) -> Path:
         return self.out / f"node-{index}"

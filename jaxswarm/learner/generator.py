@@ -87,7 +87,7 @@ def _generate(
     **static: Any,
 ) -> Rollout[jax.Array]:
     model = nnx.merge(graph, gathered(qwen2.cast(params, dtype)))
-    # Where less than float32 is computed in, on accelerators, XLA would copy weights a token.
+    # On GPUs XLA would join them itself, and copy the weights for each token: see `Joined`.
     if dtype != "float32" and ways_along("heads", model.config.num_heads) == 1:
         model.join()
     return generate(model, prompt_QxP, length_Q, budget_QxG, key, **static)

@@ -107,6 +107,7 @@ class StepMetrics(NamedTuple):
 
     loss: jax.Array
     kl: jax.Array
+    """To the reference, over the tokens that the sampler drew; 0 where it drew none."""
     clip_fraction: jax.Array
     entropy: jax.Array
     sampler_gap: jax.Array

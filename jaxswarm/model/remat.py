@@ -16,8 +16,8 @@ def rematerialised(layer: Callable[..., Any], x: jax.Array, *others: Any) -> Any
     optimization barriers. XLA drops those on CPUs before it schedules: it then runs the second pass
     of all layers ahead of the backward pass, which costs the time and saves no memory. Here the
     second pass of a layer takes zeros from the layer's incoming gradients, and can't begin before
-    those are there. `x` and what the layer gives begin with the same axis, along which devices may
-    share them: each device takes its zeros from its own part.
+    those are there. `x` and what the layer gives begin with the axis of questions: of devices that
+    share them, each takes its zeros from its own part.
     """
     return layer(x, *others)
 

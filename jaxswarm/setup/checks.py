@@ -95,8 +95,8 @@ def _rows(config: Config) -> tuple[Row, ...]:
         (
             "swarm.output_ttl_s",
             lambda ttl_s: not is_in_step or ttl_s >= len(STAGES) * swarm.stage_deadline_s,
-            f"at least {len(STAGES)} times swarm.stage_deadline_s ({swarm.stage_deadline_s:g} s): "
-            "slow peers read what was said a round ago",
+            f"at least {len(STAGES)} times swarm.stage_deadline_s ({swarm.stage_deadline_s:g} s), "
+            "else outputs are gone before slow peers read them",
         ),
         ("swarm.poll_s", _is_time, seconds),
         ("evaluation.every_rounds", _is_not_below_0, "0 (at the start and the end alone) or more"),

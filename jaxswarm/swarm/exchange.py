@@ -20,7 +20,7 @@ class Exchange(Protocol):
 
     The order of a node's life: `join`; then for each stage `target`, `wait_for` if that is not the
     position it had in mind, `announce(position, False)`, its work, `publish`,
-    `announce(position, True)`, `gather`; and `close`.
+    `announce(position, True)`, `gather`; then `leave` and `close`.
     """
 
     @property

@@ -82,7 +82,8 @@ def test_nodes_join_the_first_one_and_the_end_shows_what_each_did(tmp_path: Path
 
 
 def test_a_node_that_dies_is_named_with_its_last_words_and_the_others_go_on(tmp_path: Path):
-    code, shown = run(tmp_path, "--config.act=1:die", "--config.rounds=3")
+    peers = "--config.swarm.initial_peers=/ip6/fd00:ab:1"
+    code, shown = run(tmp_path, "--config.act=1:die", "--config.rounds=3", peers)
     assert code == 1
     assert "node-1 died: exit code 7" in shown
     assert "error: the disk is full" in shown
@@ -91,7 +92,9 @@ def test_a_node_that_dies_is_named_with_its_last_words_and_the_others_go_on(tmp_
     assert "exit code 7" in rows[1]
     assert "1.00 → 1.00" in rows[1], "what it had reported before counts"
     again = f"{sys.executable} -m jaxswarm.launch --nodes 3 --config tiny.py --out {tmp_path} "
-    assert f"to go on where they stopped: {again}--config.act=1:die --config.rounds=3" in shown
+    assert (
+        f"to go on where they stopped: {again}--config.act=1:die --config.rounds=3 {peers}" in shown
+    )
 
 
 def test_a_run_that_goes_on_waits_for_no_node_that_has_done_its_rounds(tmp_path: Path):
@@ -100,6 +103,9 @@ def test_a_run_that_goes_on_waits_for_no_node_that_has_done_its_rounds(tmp_path:
     code, _ = run(tmp_path, "--config.rounds=3")
     assert code == 0
     assert flags_of(tmp_path, 1)[".swarm.first_peers"] == "0"
+    code, _ = run(tmp_path, "--config.rounds=4")
+    assert code == 0
+    assert flags_of(tmp_path, 1)[".swarm.first_peers"] == "2", "of a run made longer all play on"
 
 
 def test_without_the_first_node_no_other_is_started(tmp_path: Path):

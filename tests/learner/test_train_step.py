@@ -246,6 +246,17 @@ def test_other_models_completions_are_learnt_from_as_if_drawn_now_if_they_are_go
     chex.assert_trees_all_close(metrics, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_kl_is_that_of_the_tokens_that_the_sampler_drew(split, batch, reference):
+    config = tiny.grpo(beta=0.1)
+    _, alone = step(split, batch, config, reference=reference)
+    assert alone.kl > 0
+    foreign = batch._replace(external_QxG=np.tile([False, True], (len(batch.reward_QxG), 2)))
+    own = batch._replace(length_QxG=np.where(foreign.external_QxG, 0, batch.length_QxG))
+    _, mixed = step(split, foreign, config, reference=reference)
+    _, expected = step(split, own, config, reference=reference)
+    np.testing.assert_allclose(mixed.kl, expected.kl, rtol=1e-5)
+
+
 def test_where_the_sampler_drew_nothing_its_gap_is_0(split, batch):
     foreign = batch._replace(external_QxG=np.ones_like(batch.external_QxG))
     _, metrics = step(split, foreign, tiny.grpo())

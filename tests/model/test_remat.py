@@ -21,4 +21,5 @@ def test_no_device_waits_for_another_to_begin_a_second_pass():
     ones = jnp.ones((8, 4))
     text = program.lower(ones, ones).compile().as_text()
     assert "all-" not in text
+    assert "collective-" not in text
     assert jnp.allclose(program(ones, ones), jnp.cos(1.0))
