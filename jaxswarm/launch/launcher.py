@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from jaxswarm.launch.plan import INITIAL_PEERS, Plan
 from jaxswarm.launch.processes import KILL_AFTER_S, NodeProcess, Stop
 from jaxswarm.report.files import unwritable
 from jaxswarm.report.journal import JOURNAL_FILE
-from jaxswarm.report.reports import METRICS_FILE, read_reports
+from jaxswarm.report.reports import METRICS_FILE, Reports, read_reports
 from jaxswarm.report.rundir import Summary
 from jaxswarm.report.status import duration, say_literally
 
@@ -130,12 +130,16 @@ def _run(plan: Plan, watch: _Watch) -> None:
         pass
 
 
-def _draw(plan: Plan) -> str:
-    """Draws the curves of all nodes that have any, and says where they are or why they are not."""
+def _draw(plan: Plan, read: Mapping[str, Reports]) -> str:
+    """Draws the curves of all nodes that have any, and says where they are or why they are not.
+
+    `read`: the reports that are at hand, by node.
+    """
     figure = plan.out / "curves.png"
     directories = [plan.directory(index) for index in range(plan.nodes)]
     try:
-        found = {each.name: read_reports(each / METRICS_FILE) for each in directories}
+        rest = [each for each in directories if each.name not in read]
+        found = {**read, **{each.name: read_reports(each / METRICS_FILE) for each in rest}}
         # It takes seconds to import and starts threads; the nodes should not wait for that.
         from jaxswarm.report import curves
 
@@ -172,7 +176,7 @@ def _report(plan: Plan, nodes: Sequence[NodeProcess], console: Console) -> None:
         return
     console.print(end_table(nodes, reports, console))
     lines = [
-        _draw(plan),
+        _draw(plan, reports),
         f"TensorBoard, if installed: tensorboard --logdir {plan.out}",
         f"what they said: {plan.directory(0) / JOURNAL_FILE}, and so for the others",
     ]

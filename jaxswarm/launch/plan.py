@@ -34,8 +34,8 @@ class Plan:
     @property
     def rounds(self) -> int | None:
         """How many the command line asks for; None: the config does."""
-        given = [flag.removeprefix(ROUNDS) for flag in self.overrides if flag.startswith(ROUNDS)]
-        return int(given[-1]) if given and given[-1].isdecimal() else None
+        given = _last(ROUNDS, self.overrides)
+        return int(given) if given and given.isdecimal() else None
 
     def directory(self, index: int) -> Path:
         return self.out / f"node-{index}"
@@ -114,11 +114,17 @@ def _check_override(flag: str) -> None:
         )
 
 
+def _last(flag: str, overrides: Sequence[str]) -> str | None:
+    """The value that counts of a flag that may be given several times."""
+    given = [word.removeprefix(flag) for word in overrides if word.startswith(flag)]
+    return given[-1] if given else None
+
+
 def _seed(overrides: Sequence[str]) -> int:
-    given = [flag.removeprefix(SEED) for flag in overrides if flag.startswith(SEED)]
+    given = _last(SEED, overrides)
     try:
-        return int(given[-1]) if given else 0
+        return 0 if given is None else int(given)
     except ValueError:
         raise InputError(
-            SEED.strip("-="), got=given[-1], expected="an integer", remedy="correct it"
+            SEED.strip("-="), got=given, expected="an integer", remedy="correct it"
         ) from None

@@ -89,6 +89,7 @@ class Life(ABC):
             position = self._play(position)
         self._kept.save_rest(position)
         if self._is_done(position):
+            # Nobody is to wait for a node that only measures itself.
             self._parts.exchange.leave()
             self._evaluations.make(position, self._seconds)
         return self._is_done(position)
@@ -96,12 +97,10 @@ class Life(ABC):
     def _between(self, following: Position) -> bool:
         """Between two stages: keeps what was learnt, measures it. False if the node is to end."""
         is_over = self._is_done(following)
-        is_to_evaluate = self._evaluations.is_due(following)
+        is_to_evaluate = not is_over and self._evaluations.is_due(following)
         # An evaluation takes long enough to be killed in.
         if self._kept.is_due or is_to_evaluate or self._stopping or is_over:
             self._kept.save(following)
-        if is_over:  # nobody is to wait for a node that only measures itself
-            self._parts.exchange.leave()
         self._handing_back.after_stage()
         if is_to_evaluate:
             self._evaluations.make(following, self._seconds)
