@@ -4,8 +4,10 @@
     python -m benchmarks.grpo_step --work gpu
     python -m benchmarks.grpo_step --work var
 
-As `benchmarks.generate`. In "var" the update is timed on completions packed and unpacked in turns.
-Figures go to results/grpo_step-WORK.json, with --recompute to grpo_step-WORK-recomputed.json.
+As `benchmarks.generate`. In "var" completions and update are each timed with compaction and
+without, in turns: finished rows dropped while decoding, completions packed into fewer rows to
+learn. Figures go to results/grpo_step-WORK.json, with --recompute to
+grpo_step-WORK-recomputed.json.
 """
 
 import statistics
@@ -31,13 +33,8 @@ def main() -> None:
                 sides[peer] = contest.measure(peer, work, directory, flags.peers_python)
             figures[work.name] = contest.compared(work, sides, "step")
             contest.show(work.name, figures[work.name], "step")
-            if updates_s := sides["ours"].get("updates_s"):
-                packed_s, unpacked_s = (statistics.median(updates_s[way]) for way in updates_s)
-                generate_s = sides["ours"]["median_s"]["generate"]
-                whole = (generate_s + packed_s) / (generate_s + unpacked_s)
-                figures[work.name]["packed_over_unpacked"] = whole
-                updates = f"{packed_s:.1f} s packed, {unpacked_s:.1f} s unpacked"
-                print(f"  the update {updates}; with completions drawn {whole:.2f} of the time")
+            if timed := sides["ours"].get("compaction_s"):
+                figures[work.name]["compaction"] = _compaction(timed)
             rates = sides["ours"].get("rates", {})
             if "train_s" in rates:
                 mfu = rates["train_flops"] / rates["train_s"] / rates["flops_per_s"]
@@ -45,6 +42,22 @@ def main() -> None:
                 print(f"  the update alone: {mfu:.0%} of the device's rate (6N a token)")
             # After each work: a command may be killed in the next one.
             print(facts.write(f"grpo_step-{flags.work}{suffix}", figures, about))
+
+
+def _compaction(timed: dict[str, dict[str, list[float]]]) -> dict[str, float]:
+    """The time of each part of a step, and of the whole, with compaction over that without."""
+    median_s = {
+        part: {way: statistics.median(seconds) for way, seconds in ways.items()}
+        for part, ways in timed.items()
+    }
+    ways = ("with", "without")
+    median_s["step"] = {way: sum(median_s[part][way] for part in timed) for way in ways}
+    ratios: dict[str, float] = {}
+    for part, seconds in median_s.items():
+        ratios[part] = seconds["with"] / seconds["without"]
+        times = ", ".join(f"{seconds[way]:.1f} s {way} compaction" for way in ways)
+        print(f"  {part}: {times}: {ratios[part]:.2f}")
+    return ratios
 
 
 if __name__ == "__main__":

@@ -86,9 +86,9 @@ class Measured:
     """Of the device, in 10^9 bytes; on CPUs the process's resident memory."""
     rates: dict[str, float] = field(default_factory=dict)
     """What the device can do, measured in the same process: see `benchmarks.roofline`."""
-    updates_s: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds of the update alone on completions "packed" and "unpacked", in turns: the rate of a
-    machine that is shared changes from one minute to the next. Where lengths differ."""
+    compaction_s: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Where lengths differ: seconds of "generate" and of "update" alone, each "with" compaction and
+    "without", in turns, as the rate of a machine that is shared changes from minute to minute."""
     profile: dict[str, float] = field(default_factory=dict)
     """Seconds of one more repeat by part of the work: see `jaxswarm.learner.profile`."""
     versions: dict[str, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ def ours(work: Work) -> Measured:
         row[: len(prompt)] = prompt
     budget_QxG = np.array(work.limits, np.int32)
     reward_QxG = np.array(work.rewards(), np.float32)
-    buckets = () if work.is_even else tuple(np.arange(1, work.group, 0.25))
+    buckets = () if work.is_even else tuple(np.arange(1, work.group, 0.125))
 
     def generate(budget_QxG: np.ndarray = budget_QxG) -> Rollout[np.ndarray]:
         return draw(
@@ -70,12 +70,16 @@ def ours(work: Work) -> Measured:
         )
 
     measured = repeat(work, generate, train, jax_peak_gb, settle=_settle)
-    updates_s: dict[str, list[float]] = {}
+    compaction_s: dict[str, dict[str, list[float]]] = {}
+    if not work.is_even:
+        # A finished row that stays costs as much as one that goes on.
+        none_ends = partial(generate, np.full_like(budget_QxG, work.limit))
+        compaction_s["generate"] = _in_turns(work.repeats, generate, none_ends)
     if work.train and not work.is_even:
-        ways = {"packed": train, "unpacked": partial(train, buckets=())}
         rollout = generate()
-        ways["unpacked"](rollout)  # compiles
-        updates_s = _in_turns(work.repeats, ways, rollout)
+        unpacked = partial(train, rollout, buckets=())
+        unpacked()  # compiles
+        compaction_s["update"] = _in_turns(work.repeats, partial(train, rollout), unpacked)
     if learner:
         params = learner.state.params  # those given were its to change
     devices = jax.tree.leaves(params)[0].sharding.num_devices
@@ -94,7 +98,7 @@ def ours(work: Work) -> Measured:
         rollout = generate()
         if work.train:
             train(rollout)
-    return replace(measured, rates=rates, updates_s=updates_s, profile=profile.seconds)
+    return replace(measured, rates=rates, compaction_s=compaction_s, profile=profile.seconds)
 
 
 def _settle() -> None:
@@ -104,16 +108,15 @@ def _settle() -> None:
 
 
 def _in_turns(
-    repeats: int,
-    ways: Mapping[str, Callable[[Rollout[np.ndarray]], None]],
-    rollout: Rollout[np.ndarray],
+    repeats: int, compacted: Callable[[], object], plain: Callable[[], object]
 ) -> dict[str, list[float]]:
-    """Seconds of each way to learn from the same completions."""
+    """Seconds of the same work with compaction and without."""
+    ways = {"with": compacted, "without": plain}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats):
-        for way, train in ways.items():
+        for way, work in ways.items():
             began = time.perf_counter()
-            train(rollout)
+            work()
             seconds[way].append(time.perf_counter() - began)
     return seconds
 

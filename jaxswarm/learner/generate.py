@@ -1,6 +1,11 @@
-"""Completions for a batch of prompt groups: one prompt pass, then a loop, the cache in place."""
+"""Completions for a batch of prompt groups: one prompt pass, then loops, the cache in place.
+
+A loop ends when its cache is full, and the next has a larger one; or when few enough rows of each
+group are left, and the next has only those.
+"""
 
 from functools import partial
+from itertools import pairwise
 from typing import Generic, NamedTuple
 
 import jax
@@ -22,6 +27,10 @@ CACHE_SLOTS = 128
 CACHE_SIZES = 4
 """At most so many sizes has a cache: each is a loop to compile."""
 
+ROWS_LEFT = (2, 8)
+"""Finished rows are dropped when a half of each group is left, and when an eighth is. Each is a
+loop to compile."""
+
 
 class Rollout(NamedTuple, Generic[A]):
     """G completions of each question. Entries past a row's length are 0."""
@@ -36,13 +45,23 @@ class Rollout(NamedTuple, Generic[A]):
     """bool: a stop token was drawn. False: cut at the limit."""
 
 
+class _Rows(NamedTuple):
+    """R rows of each group that are decoded."""
+
+    index_QxR: jax.Array
+    """int32: which of its group's rows it is."""
+    budget_QxR: jax.Array
+    last_QxR: jax.Array
+    """int32: the token that was drawn last."""
+    rollout: Rollout[jax.Array]
+
+
 class _Decoding(NamedTuple):
-    """The carry of the loop; `step` tokens of each row are drawn."""
+    """The carry of a loop; `step` tokens of each row are drawn."""
 
     step: jax.Array
     cache: Cache
-    last_QxG: jax.Array
-    rollout: Rollout[jax.Array]
+    rows: _Rows
 
 
 def split_last(prompt_QxP: jax.Array, length_Q: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -73,6 +92,12 @@ def cache_sizes(limit: int) -> tuple[int, ...]:
     """How many slots the cache has, one size after the other; the last one is the limit."""
     step = max(CACHE_SLOTS, -(-limit // CACHE_SIZES))
     return (*range(step, limit, step), limit)
+
+
+def row_counts(group: int) -> tuple[int, ...]:
+    """How many rows of each group are decoded, one number after the other, falling."""
+    left = (-(-group // part) for part in ROWS_LEFT)
+    return tuple(dict.fromkeys((group, *left)))
 
 
 def _read_prompts(
@@ -117,41 +142,47 @@ def generate(
     with jax.named_scope(PROMPT):
         prefix = Prefix(_read_prompts(model, prompt_QxP, length_Q), before_Q)
 
-    def running(state: _Decoding) -> jax.Array:
-        return (state.step < budget_QxG) & ~state.rollout.ended_QxG
-
-    def more(state: _Decoding, slots: int) -> jax.Array:
-        return (state.step < slots) & jnp.any(running(state))
-
     def draw(state: _Decoding) -> _Decoding:
+        rows = state.rows
         with jax.named_scope(DECODE):
-            hidden, layers = model(state.last_QxG[..., None], prefix=prefix, cache=state.cache)
-            logits_BxV = model.logits(hidden.reshape(Q * group, -1))
+            hidden, layers = model(rows.last_QxR[..., None], prefix=prefix, cache=state.cache)
+            logits_BxV = model.logits(hidden.reshape(rows.last_QxR.size, -1))
         with jax.named_scope(SAMPLE):
-            token_B, logprob_B = sample(logits_BxV, jax.random.fold_in(key, state.step), sampling)
-        running_QxG = running(state)
-        token_QxG = jnp.where(running_QxG, token_B.reshape(Q, group), 0)
-        logprob_QxG = jnp.where(running_QxG, logprob_B.reshape(Q, group), 0.0)
-        stopped_QxG = jnp.isin(token_QxG, jnp.array(stop_tokens, jnp.int32)) & running_QxG
-        at = (0, 0, state.step)
+            # All rows' numbers, dropped or not: so a row's own don't depend on the others' ends.
+            uniform_2xQxG = jax.random.uniform(jax.random.fold_in(key, state.step), (2, Q, group))
+            uniform_2xQxR = jnp.take_along_axis(uniform_2xQxG, rows.index_QxR[None], axis=2)
+            token_B, logprob_B = sample(logits_BxV, uniform_2xQxR.reshape(2, -1), sampling)
+        running_QxR = _running(state)
+        token_QxR = jnp.where(running_QxR, token_B.reshape(running_QxR.shape), 0)
+        logprob_QxR = jnp.where(running_QxR, logprob_B.reshape(running_QxR.shape), 0.0)
+        stopped_QxR = jnp.isin(token_QxR, jnp.array(stop_tokens, jnp.int32)) & running_QxR
+        so_far, at, write = rows.rollout, (0, 0, state.step), jax.lax.dynamic_update_slice
+        rollout = Rollout(
+            write(so_far.token_QxGxC, token_QxR[..., None], at),
+            so_far.length_QxG + running_QxR,
+            write(so_far.logprob_QxGxC, logprob_QxR[..., None], at),
+            so_far.ended_QxG | stopped_QxR,
+        )
         return _Decoding(
             state.step + 1,
             Cache(layers, state.step + 1),
-            token_QxG,
-            Rollout(
-                jax.lax.dynamic_update_slice(state.rollout.token_QxGxC, token_QxG[..., None], at),
-                state.rollout.length_QxG + running_QxG,
-                jax.lax.dynamic_update_slice(
-                    state.rollout.logprob_QxGxC, logprob_QxG[..., None], at
-                ),
-                state.rollout.ended_QxG | stopped_QxG,
-            ),
+            rows._replace(last_QxR=token_QxR, rollout=rollout),
         )
 
+    def decode(state: _Decoding, slots: int, left: int) -> _Decoding:
+        """Until the slots are full or no group has more than `left` rows to go on with."""
+
+        def more(state: _Decoding) -> jax.Array:
+            running_Q = jnp.sum(_running(state), axis=1)
+            return (state.step < slots) & jnp.any(running_Q > left)
+
+        state = state._replace(cache=grow(state.cache, slots))
+        return jax.lax.while_loop(more, draw, state)
+
     sizes = cache_sizes(limit)
-    state = _Decoding(
-        jnp.int32(0),
-        model.empty_cache(Q, group, sizes[0]),
+    rows = _Rows(
+        jnp.broadcast_to(jnp.arange(group, dtype=jnp.int32), (Q, group)),
+        budget_QxG,
         jnp.broadcast_to(last_Q[:, None], (Q, group)),
         Rollout(
             jnp.zeros((Q, group, limit), jnp.int32),
@@ -160,7 +191,40 @@ def generate(
             jnp.zeros((Q, group), bool),
         ),
     )
+    state = _Decoding(jnp.int32(0), model.empty_cache(Q, group, sizes[0]), rows)
+    _, *fewer = (*row_counts(group), 0)
     for slots in sizes:
-        state = state._replace(cache=grow(state.cache, slots))
-        state = jax.lax.while_loop(partial(more, slots=slots), draw, state)
-    return state.rollout
+        state = decode(state, slots, fewer[0])
+    rollout = state.rows.rollout
+    for count, left in pairwise(fewer):
+        state = decode(_narrowed(state, count), limit, left)
+        rollout = _put_back(rollout, state.rows)
+    return rollout
+
+
+def _running(state: _Decoding) -> jax.Array:
+    """Bool [Q, R]: rows that draw another token."""
+    return (state.step < state.rows.budget_QxR) & ~state.rows.rollout.ended_QxG
+
+
+def _narrowed(state: _Decoding, count: int) -> _Decoding:
+    """The same with so many rows of each group: those that go on, and others where they are few."""
+    first_QxR = jnp.argsort(~_running(state), axis=1, stable=True)[:, :count]
+
+    def of_those(array: jax.Array, axis: int) -> jax.Array:
+        return jax.vmap(partial(jnp.take, axis=axis - 1, mode="clip"))(array, first_QxR)
+
+    layers = jax.tree.map(partial(of_those, axis=2), state.cache.layers)
+    rows = jax.tree.map(partial(of_those, axis=1), state.rows)
+    return state._replace(cache=state.cache._replace(layers=layers), rows=rows)
+
+
+def _put_back(rollout: Rollout[jax.Array], rows: _Rows) -> Rollout[jax.Array]:
+    """All rows' rollout with what some of them have drawn since."""
+
+    def put(whole: jax.Array, index: jax.Array, part: jax.Array) -> jax.Array:
+        return whole.at[index].set(part)
+
+    return jax.tree.map(
+        lambda whole, part: jax.vmap(put)(whole, rows.index_QxR, part), rollout, rows.rollout
+    )

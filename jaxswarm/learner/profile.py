@@ -181,22 +181,29 @@ def _instructions(modules: Set[str]) -> Mapping[tuple[str, str], _Instruction]:
         for module in program.hlo_modules():
             if module.name not in modules:
                 continue
+            part = OTHERS
             for line in module.to_string().splitlines():
                 name, scopes = _NAME.match(line), _SCOPES.search(line)
-                if name is not None and scopes is not None:
-                    found[module.name, name[1]] = _Instruction(
-                        part_of(scopes[1]),
-                        is_container=_CONTAINER.search(line) is not None,
-                        returns_early=_RETURNS_EARLY.search(line) is not None,
-                    )
+                if name is None:
+                    part = OTHERS  # another computation begins
+                    continue
+                # XLA names none of what it made itself, as the matmuls of one row: such an
+                # instruction belongs to the part of the one that runs before it.
+                part = part_of(scopes[1]) if scopes else part
+                found[module.name, name[1]] = _Instruction(
+                    part,
+                    is_container=_CONTAINER.search(line) is not None,
+                    returns_early=_RETURNS_EARLY.search(line) is not None,
+                )
     return found
 
 
 def part_of(scopes: str) -> str:
     """The part of the work that XLA's `op_name` tells of: "jit(step)/transpose(jvp(...))/mul"."""
     names = set(re.split(r"[/()]+", scopes))
-    # In the backward pass an operation is under the names of the forward pass as well.
-    if "transpose" in names and OPTIMIZER not in names:
+    # In the backward pass an operation is under the names of the forward pass as well. Without a
+    # parenthesis it is an array that is transposed.
+    if "transpose(" in scopes:
         return BACKWARD
     return next((part for part in PARTS if part in names), OTHERS)
 

@@ -42,13 +42,13 @@ BLOCK = 128
 
 
 def sample(
-    logits_BxV: jax.Array, key: jax.Array, sampling: Sampling
+    logits_BxV: jax.Array, uniform_2xB: jax.Array, sampling: Sampling
 ) -> tuple[jax.Array, jax.Array]:
     """One token for each row.
 
     Args:
       logits_BxV: float32.
-      key: a PRNG key; unused when greedy.
+      uniform_2xB: float32, random numbers of [0, 1); unused when greedy.
       sampling: static.
 
     Returns:
@@ -60,12 +60,12 @@ def sample(
         total_B = jax.nn.logsumexp(logits_BxV, axis=-1)
     else:
         logits_BxV = truncate(logits_BxV / sampling.temperature, sampling.top_k, sampling.top_p)
-        token_B, total_B = _draw(logits_BxV, key)
+        token_B, total_B = _draw(logits_BxV, uniform_2xB)
     chosen_B = jnp.take_along_axis(logits_BxV, token_B[:, None], axis=-1)[:, 0]
     return token_B.astype(jnp.int32), chosen_B - total_B
 
 
-def _draw(logits_BxV: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _draw(logits_BxV: jax.Array, uniform_2xB: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Tokens by the inverse of their cumulative distribution, and the rows' log-sum-exp.
 
     A block of tokens is drawn by its sum, then a token of the block: two random numbers a row,
@@ -77,7 +77,6 @@ def _draw(logits_BxV: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     weight_BxV = jnp.exp(logits_BxV - top_Bx1)
     weight_BxNxW = jnp.pad(weight_BxV, ((0, 0), (0, -V % BLOCK))).reshape(B, -1, BLOCK)
     block_BxN = jnp.sum(weight_BxNxW, axis=-1)
-    uniform_2xB = jax.random.uniform(key, (2, B))
     block_B = _invert(block_BxN, uniform_2xB[0])
     of_block_BxW = jnp.take_along_axis(weight_BxNxW, block_B[:, None, None], axis=1)[:, 0]
     token_B = block_B * BLOCK + _invert(of_block_BxW, uniform_2xB[1])

@@ -127,12 +127,14 @@ def test_lengths_that_differ_are_drawn_as_given(work):
     assert "decode_step_s" not in ours(uneven).rates
 
 
-def test_where_lengths_differ_packing_is_timed_beside_none(work):
-    measured = ours(replace(work, limits=((6, 1, 2, 3), (2, 2, 2, 2))))
-    assert {way: len(seconds) for way, seconds in measured.updates_s.items()} == {
-        "packed": 1,
-        "unpacked": 1,
-    }
+@pytest.mark.parametrize(
+    ("train", "parts"), [(True, ["generate", "update"]), (False, ["generate"])]
+)
+def test_where_lengths_differ_compaction_is_timed_beside_none(work, train, parts):
+    measured = ours(replace(work, limits=((6, 1, 2, 3), (2, 2, 2, 2)), train=train))
+    assert list(measured.compaction_s) == parts
+    for ways in measured.compaction_s.values():
+        assert {way: len(seconds) for way, seconds in ways.items()} == {"with": 1, "without": 1}
 
 
 def test_the_works_have_the_sizes_they_are_known_by(tmp_path):

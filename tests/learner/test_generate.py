@@ -1,12 +1,14 @@
 """Generation against the plain full forward pass."""
 
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxswarm.learner.generate import cache_sizes, generate, prompt_pieces
-from jaxswarm.learner.sampling import GREEDY, Sampling
+from jaxswarm.learner.generate import cache_sizes, generate, prompt_pieces, row_counts
+from jaxswarm.learner.sampling import GREEDY, Sampling, sample
 from tests.learner import tiny
 
 STOP = (13, 14, 15, 16, 17, 18)
@@ -72,6 +74,41 @@ def test_a_cache_that_grows_changes_no_token(model, monkeypatch, stop):
     np.testing.assert_array_equal(grown.token_QxGxC, at_once.token_QxGxC)
     np.testing.assert_array_equal(grown.length_QxG, at_once.length_QxG)
     np.testing.assert_allclose(grown.logprob_QxGxC, at_once.logprob_QxGxC, atol=1e-5)
+
+
+def test_of_a_group_all_rows_are_decoded_then_half_then_an_eighth():
+    assert row_counts(1) == (1,)
+    assert row_counts(2) == (2, 1)
+    assert row_counts(5) == (5, 3, 1)
+    assert row_counts(8) == (8, 4, 1)
+    assert row_counts(16) == (16, 8, 2)
+
+
+@pytest.mark.parametrize("stop", [STOP, (), tuple(range(tiny.CONFIG.vocab_size))])
+def test_dropping_finished_rows_changes_no_token(model, monkeypatch, stop):
+    dropped = roll(model, Sampling(), stop=stop)
+    monkeypatch.setattr("jaxswarm.learner.generate.ROWS_LEFT", ())
+    kept = roll(model, Sampling(), stop=stop)
+    np.testing.assert_array_equal(dropped.token_QxGxC, kept.token_QxGxC)
+    np.testing.assert_array_equal(dropped.length_QxG, kept.length_QxG)
+    np.testing.assert_array_equal(dropped.ended_QxG, kept.ended_QxG)
+    np.testing.assert_allclose(dropped.logprob_QxGxC, kept.logprob_QxGxC, atol=1e-5)
+
+
+def test_finished_rows_are_dropped_as_soon_as_few_enough_of_each_group_are_left(model, monkeypatch):
+    steps = Counter()
+
+    def noting(logits_BxV, uniform_2xB, sampling):
+        rows = len(logits_BxV)
+        jax.debug.callback(lambda: steps.update([rows]))
+        return sample(logits_BxV, uniform_2xB, sampling)
+
+    monkeypatch.setattr("jaxswarm.learner.generate.sample", noting)
+    budget_QxG = np.array([[1, 9, 7, 3], [4, 4, 4, 5], [0, 0, 6, 0], [1, 1, 1, 1]], np.int32)
+    rollout = roll(model, Sampling(), stop=(), budget=budget_QxG)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(rollout.length_QxG, budget_QxG)
+    assert steps == {16: 4, 8: 7 - 4, 4: 9 - 7}
 
 
 def test_rows_end_at_their_first_stop_token_and_hold_nothing_after_it(model):

@@ -34,7 +34,7 @@ def test_the_parts_of_a_step_are_found_and_add_up_to_the_wall_time():
         profile.HOST,
     }
     assert sum(found.seconds.values()) <= wall_s
-    assert found.seconds.get(profile.OTHERS, 0) < 0.5 * sum(found.seconds.values())
+    assert found.seconds.get(profile.OTHERS, 0) < 0.2 * sum(found.seconds.values())
     assert "decode" in str(found)
 
 
@@ -47,10 +47,27 @@ def test_time_on_the_host_is_the_host_s():
     assert found.seconds[profile.HOST] > 0.5
 
 
+def test_operations_that_xla_does_not_name_belong_to_the_part_they_run_in():
+    @jax.jit
+    def one_row(weight_OxI, x_IxB):
+        with jax.named_scope(profile.DECODE):
+            return jnp.tanh(weight_OxI @ jnp.tanh(x_IxB))
+
+    weight_OxI, x_IxB = jnp.ones((4096, 4096)), jnp.ones((4096, 1))
+    compiled = one_row.lower(weight_OxI, x_IxB).compile().as_text()
+    (matmul,) = (line for line in compiled.splitlines() if " dot(" in line)
+    assert "op_name" not in matmul
+    jax.block_until_ready(one_row(weight_OxI, x_IxB))
+    with profile.profiled() as found:
+        jax.block_until_ready(one_row(weight_OxI, x_IxB))
+    assert found.seconds[profile.DECODE] > 10 * found.seconds.get(profile.OTHERS, 0.0)
+
+
 @pytest.mark.parametrize(
     ("scopes", "part"),
     [
         ("jit(_generate)/while/body/decode/dot_general", profile.DECODE),
+        ("jit(_generate)/prompt/transpose", profile.PROMPT),
         ("jit(train_step)/jvp(logprobs)/custom_vjp_call/dot_general", profile.LOGPROBS),
         ("jit(train_step)/transpose(jvp(logprobs))/custom_vjp_call/dot_general", profile.BACKWARD),
         ("jit(train_step)/optimizer/transpose", profile.OPTIMIZER),

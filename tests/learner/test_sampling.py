@@ -11,6 +11,10 @@ from jaxswarm.learner.sampling import GREEDY, Sampling, _invert, sample, truncat
 LOGITS = np.random.default_rng(0).normal(size=(5, 300)).astype(np.float32) * 3
 
 
+def uniform(seed: int, rows: int) -> jax.Array:
+    return jax.random.uniform(jax.random.key(seed), (2, rows))
+
+
 def sorted_top_k(logits_V: np.ndarray, k: int) -> set[int]:
     return set(np.argsort(-logits_V)[:k].tolist())
 
@@ -52,7 +56,7 @@ def test_ties_at_the_edge_all_stay():
 
 
 def test_greedy_takes_the_likeliest_token_with_its_plain_log_probability():
-    token_B, logprob_B = sample(LOGITS, jax.random.key(0), GREEDY)
+    token_B, logprob_B = sample(LOGITS, uniform(0, len(LOGITS)), GREEDY)
     np.testing.assert_array_equal(token_B, LOGITS.argmax(-1))
     expected = jax.nn.log_softmax(LOGITS)[np.arange(5), LOGITS.argmax(-1)]
     np.testing.assert_allclose(logprob_B, expected, atol=1e-5)
@@ -64,7 +68,7 @@ def test_greedy_takes_the_likeliest_token_with_its_plain_log_probability():
 def test_tokens_come_as_often_as_their_log_probability_says(sampling):
     logits_V = np.log(np.array([0.4, 0.3, 0.15, 0.1, 0.05], np.float32))
     draws = 20_000
-    token_B, logprob_B = sample(np.tile(logits_V, (draws, 1)), jax.random.key(1), sampling)
+    token_B, logprob_B = sample(np.tile(logits_V, (draws, 1)), uniform(1, draws), sampling)
     said = {int(t): float(p) for t, p in zip(token_B, logprob_B, strict=True)}
     np.testing.assert_allclose(sum(np.exp(list(said.values()))), 1, rtol=1e-5)
     for token, logprob in said.items():
@@ -78,7 +82,7 @@ def test_blocks_of_the_vocabulary_are_drawn_as_often_as_their_tokens_say(vocabul
     logits_V = np.random.default_rng(2).normal(size=vocabulary).astype(np.float32)
     logits_V[::3] = -np.inf
     draws = 40_000
-    token_B, logprob_B = sample(np.tile(logits_V, (draws, 1)), jax.random.key(3), Sampling())
+    token_B, logprob_B = sample(np.tile(logits_V, (draws, 1)), uniform(3, draws), Sampling())
     said_V = np.asarray(jax.nn.log_softmax(logits_V))
     expected_V = np.exp(said_V)
     found_V = np.bincount(token_B, minlength=vocabulary)
