@@ -49,11 +49,16 @@ class Member:
 
 
 class PacedExchange(LocalExchange):
-    """A local exchange that asks, before each round but the first, whether to go on."""
+    """A local exchange that asks, before each round but the first, whether to go on.
 
-    def __init__(self, hub: Hub, peer: str, play: Play, goes_on: Callable[[int], bool]):
+    By then all have learnt: a node publishes before it learns, so that outputs alone don't say so.
+    """
+
+    def __init__(self, hub: Hub, peer: str, play: Play, pool: Pool, goes_on: Callable[[int], bool]):
         super().__init__(hub, peer)
         self._play = play
+        self._pool = pool
+        self._learnt_rounds = 0
         self._goes_on = goes_on
         self.stop: Callable[[], None] = lambda: None
         """The node's."""
@@ -63,8 +68,12 @@ class PacedExchange(LocalExchange):
             position = Position(position.round + 1, 0)
         if joining:
             return position
-        if position.stage_index == 0 and not self._goes_on(position.round):
-            self.stop()
+        if position.stage_index == 0:
+            if position.round > self._learnt_rounds:  # a node asks more than once
+                self._learnt_rounds = position.round
+                self._pool.wait()
+            if not self._goes_on(position.round):
+                self.stop()
         return position
 
 
@@ -204,7 +213,7 @@ def _run_group(lab: Lab, arm: Arm, group: list[Member], course: Course, begun: f
     exchanges: list[PacedExchange] = []
     if arm.play is not Play.SHARING:
         kind = PlaceboExchange if arm.placebo else PacedExchange
-        exchanges = [kind(hub, m.name, arm.play, goes_on_of(m)) for m in group]
+        exchanges = [kind(hub, m.name, arm.play, pool, goes_on_of(m)) for m in group]
         for exchange in exchanges:
             exchange.announce(Position(0, 0), published=False)
 
@@ -217,6 +226,7 @@ def _run_group(lab: Lab, arm: Arm, group: list[Member], course: Course, begun: f
                 _run_node(lab, arm, member, exchanges[index])
         except BaseException as error:  # noqa: BLE001 it is raised again where the run was asked for
             member.error = error
+            pool.leave()
             if exchanges:
                 exchanges[index].close()
 

@@ -139,13 +139,9 @@ class LockstepNode:
     def run(self, goes_on: Callable[[int], bool]) -> None:
         """`goes_on` is asked after each round, with the number of rounds that are done."""
         rounds = 0
-        try:
-            while rounds == 0 or goes_on(rounds):
-                self._round(rounds)
-                rounds += 1
-        except BaseException:
-            self._pool.leave()
-            raise
+        while rounds == 0 or goes_on(rounds):
+            self._round(rounds)
+            rounds += 1
 
     def _round(self, index: int) -> None:
         config = self._config

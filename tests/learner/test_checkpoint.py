@@ -321,9 +321,10 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_checkpoint_before(small_dis
 @pytest.mark.parametrize("save_async", [True, False], ids=["async", "sync"])
 @pytest.mark.parametrize(
     "files_left",
-    # A save that fails halfway leaves a closed event loop of Orbax's to whichever test comes next.
+    # A save that fails halfway leaves closed event loops of Orbax's to this test or to the next.
     [0, pytest.param(8, marks=pytest.mark.slow)],
 )
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_fails_while_writing_is_one_clear_line(small_disk, save_async, files_left):
     state = make_state()
     checkpointer = Checkpointer(small_disk / "run", tiny.CONFIG, keep=2, save_async=save_async)
