@@ -39,9 +39,11 @@ def _run(ending: Ending) -> bool:
     # To import JAX takes seconds, in which an end may be asked for too.
     from absl import flags as absl_flags
 
+    from jaxswarm.learner import compiling
     from jaxswarm.run import run
     from jaxswarm.setup import flags
 
+    compiling.hand_memory_back()
     values = absl_flags.FlagValues()
     flags.define(values)
     return run(flags.parse(values, __doc__ or ""), sys.argv[1:], ending)

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from benchmarks import roofline
 from benchmarks.work import Measured, Work, jax_peak_gb, repeat, run
 from jaxswarm.host import memory
+from jaxswarm.learner import compiling
 from jaxswarm.learner.generate import Rollout
 from jaxswarm.learner.generator import Generator
 from jaxswarm.learner.learner import Learner
@@ -178,4 +179,5 @@ def make_params(work: Work) -> tuple[nnx.GraphDef, nnx.State, Mesh]:
 
 if __name__ == "__main__":
     memory.keep_freed()
+    compiling.hand_memory_back()
     run(ours)

@@ -41,9 +41,9 @@ class HandingBack:
     def after_stage(self) -> None:
         """After each stage of the first round that is played here, and then every `ROUNDS`.
 
-        The first compile programs, and what stays of that is scattered over the heap: a large block
-        would find no place between and be taken anew. Later seldom; but what lies freed between
-        blocks in use grows for hundreds of rounds.
+        In the first, blocks that stay are scattered over the heap, and a large one would find no
+        place between them and be taken anew. Later seldom; but what lies freed between blocks in
+        use grows for hundreds of rounds.
         """
         self._played += 1
         if self._played <= self._of_round or self._played % (ROUNDS * self._of_round) == 0:
