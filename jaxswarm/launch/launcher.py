@@ -138,8 +138,10 @@ def _draw(plan: Plan, read: Mapping[str, Reports]) -> str:
     figure = plan.out / "curves.png"
     directories = [plan.directory(index) for index in range(plan.nodes)]
     try:
-        rest = [each for each in directories if each.name not in read]
-        found = {**read, **{each.name: read_reports(each / METRICS_FILE) for each in rest}}
+        found = {
+            each.name: read.get(each.name) or read_reports(each / METRICS_FILE)
+            for each in directories
+        }
         # It takes seconds to import and starts threads; the nodes should not wait for that.
         from jaxswarm.report import curves
 
