@@ -49,16 +49,11 @@ class Member:
 
 
 class PacedExchange(LocalExchange):
-    """A local exchange that asks, before each round but the first, whether to go on.
+    """A local exchange that asks, before each round but the first, whether to go on."""
 
-    By then all have learnt: a node publishes before it learns, so that outputs alone don't say so.
-    """
-
-    def __init__(self, hub: Hub, peer: str, play: Play, pool: Pool, goes_on: Callable[[int], bool]):
+    def __init__(self, hub: Hub, peer: str, play: Play, goes_on: Callable[[int], bool]):
         super().__init__(hub, peer)
         self._play = play
-        self._pool = pool
-        self._learnt_rounds = 0
         self._goes_on = goes_on
         self.stop: Callable[[], None] = lambda: None
         """The node's."""
@@ -68,12 +63,8 @@ class PacedExchange(LocalExchange):
             position = Position(position.round + 1, 0)
         if joining:
             return position
-        if position.stage_index == 0:
-            if position.round > self._learnt_rounds:  # a node asks more than once
-                self._learnt_rounds = position.round
-                self._pool.wait()
-            if not self._goes_on(position.round):
-                self.stop()
+        if position.stage_index == 0 and not self._goes_on(position.round):
+            self.stop()
         return position
 
 
@@ -196,13 +187,16 @@ def _run_group(lab: Lab, arm: Arm, group: list[Member], course: Course, begun: f
     pool = Pool(len(group))
 
     def goes_on_of(member: Member) -> Callable[[int], bool]:
-        measured = 0
+        asked = 0
 
         def goes_on(rounds: int) -> bool:
-            nonlocal measured
+            nonlocal asked
+            is_first, asked = rounds > asked, rounds  # a node asks more than once
+            if is_first:
+                # Nodes publish before they learn: outputs don't say that all have learnt.
+                pool.wait()
             verdict = course.after(rounds)
-            if verdict.measure and rounds > measured:  # a node asks more than once
-                measured = rounds
+            if verdict.measure and is_first:
                 _note(lab, member, begun)
             if verdict.over:
                 ended.append(verdict.hopeless)
@@ -213,7 +207,7 @@ def _run_group(lab: Lab, arm: Arm, group: list[Member], course: Course, begun: f
     exchanges: list[PacedExchange] = []
     if arm.play is not Play.SHARING:
         kind = PlaceboExchange if arm.placebo else PacedExchange
-        exchanges = [kind(hub, m.name, arm.play, pool, goes_on_of(m)) for m in group]
+        exchanges = [kind(hub, m.name, arm.play, goes_on_of(m)) for m in group]
         for exchange in exchanges:
             exchange.announce(Position(0, 0), published=False)
 

@@ -181,7 +181,6 @@ class LockstepNode:
             own = self._logprobs(self._learner.state.params, batch)
             batch = corrected(batch, own, local)
         self._learner.step(batch)
-        self._pool.wait()
 
     def _mix(self, index: int, own: Offer, offers: list[Offer]) -> Offer:
         """The first of one's own, and of the peers' as many as are wanted, by lot."""

@@ -76,11 +76,11 @@ def ours(work: Work) -> Measured:
         # A finished row that stays costs as much as one that goes on.
         none_ends = partial(generate, np.full_like(budget_QxG, work.limit))
         compaction_s["generate"] = _in_turns(work.repeats, generate, none_ends)
-    if work.train and not work.is_even:
-        rollout = generate()
-        unpacked = partial(train, rollout, buckets=())
-        unpacked()  # compiles
-        compaction_s["update"] = _in_turns(work.repeats, partial(train, rollout), unpacked)
+        if work.train:
+            rollout = generate()
+            unpacked = partial(train, rollout, buckets=())
+            unpacked()  # compiles
+            compaction_s["update"] = _in_turns(work.repeats, partial(train, rollout), unpacked)
     if learner:
         params = learner.state.params  # those given were its to change
     devices = jax.tree.leaves(params)[0].sharding.num_devices

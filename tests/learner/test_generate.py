@@ -66,16 +66,6 @@ def test_a_cache_grows_by_few_steps_up_to_the_limit():
     assert cache_sizes(1001) == (251, 502, 753, 1001)
 
 
-@pytest.mark.parametrize("stop", [STOP, (), tuple(range(tiny.CONFIG.vocab_size))])
-def test_a_cache_that_grows_changes_no_token(model, monkeypatch, stop):
-    at_once = roll(model, Sampling(), stop=stop)
-    monkeypatch.setattr("jaxswarm.learner.generate.CACHE_SLOTS", 1)
-    grown = roll(model, Sampling(), stop=stop)
-    np.testing.assert_array_equal(grown.token_QxGxC, at_once.token_QxGxC)
-    np.testing.assert_array_equal(grown.length_QxG, at_once.length_QxG)
-    np.testing.assert_allclose(grown.logprob_QxGxC, at_once.logprob_QxGxC, atol=1e-5)
-
-
 def test_of_a_group_all_rows_are_decoded_then_half_then_an_eighth():
     assert row_counts(1) == (1,)
     assert row_counts(2) == (2, 1)
@@ -84,15 +74,18 @@ def test_of_a_group_all_rows_are_decoded_then_half_then_an_eighth():
     assert row_counts(16) == (16, 8, 2)
 
 
+@pytest.mark.parametrize(("name", "value"), [("CACHE_SLOTS", 1), ("ROWS_LEFT", ())])
 @pytest.mark.parametrize("stop", [STOP, (), tuple(range(tiny.CONFIG.vocab_size))])
-def test_dropping_finished_rows_changes_no_token(model, monkeypatch, stop):
-    dropped = roll(model, Sampling(), stop=stop)
-    monkeypatch.setattr("jaxswarm.learner.generate.ROWS_LEFT", ())
-    kept = roll(model, Sampling(), stop=stop)
-    np.testing.assert_array_equal(dropped.token_QxGxC, kept.token_QxGxC)
-    np.testing.assert_array_equal(dropped.length_QxG, kept.length_QxG)
-    np.testing.assert_array_equal(dropped.ended_QxG, kept.ended_QxG)
-    np.testing.assert_allclose(dropped.logprob_QxGxC, kept.logprob_QxGxC, atol=1e-5)
+def test_growing_the_cache_and_dropping_finished_rows_change_no_token(
+    model, monkeypatch, stop, name, value
+):
+    expected = roll(model, Sampling(), stop=stop)
+    monkeypatch.setattr(f"jaxswarm.learner.generate.{name}", value)
+    found = roll(model, Sampling(), stop=stop)
+    np.testing.assert_array_equal(found.token_QxGxC, expected.token_QxGxC)
+    np.testing.assert_array_equal(found.length_QxG, expected.length_QxG)
+    np.testing.assert_array_equal(found.ended_QxG, expected.ended_QxG)
+    np.testing.assert_allclose(found.logprob_QxGxC, expected.logprob_QxGxC, atol=1e-5)
 
 
 def test_finished_rows_are_dropped_as_soon_as_few_enough_of_each_group_are_left(model, monkeypatch):
